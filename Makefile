@@ -1,0 +1,96 @@
+# Every task of the project. `make` or `make help` lists them; all but `help` and `clean` first run `setup`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The Python that makes .venv: 3.11 or newer. `make setup PYTHON=python3.12` takes another.
+PYTHON ?= python3
+# More arguments, for pytest, for `lunacore serve` or for the benchmarks: `make test ARGS="-k tokens"`.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/setup.stamp
+# loadgroup keeps tests with the same xdist_group mark (say, of one server) in one worker.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+SPHINX := $(BIN)/python -m sphinx -W --keep-going -n -d docs/_build/doctrees
+# --universal: one file for every platform and every Python from 3.11. The file in place keeps its versions;
+# `make lock LOCK_FLAGS=--upgrade` takes newer ones.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+LOCK_FLAGS ?=
+
+.PHONY: help
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv with everything: Python packages at their locked hashes, and LunaCore itself
+	@:
+
+# Half-made or broken environments are made anew; one that works is brought to the state of the lock.
+$(STAMP): pyproject.toml lunacore/version.py requirements/bootstrap.txt requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("LunaCore needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": name another with make PYTHON=...")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock: ## resolve pyproject.toml into requirements/*.txt (LOCK_FLAGS=--upgrade for newer versions)
+	@test -x $(BIN)/uv || { echo "make lock needs uv in $(VENV): run make setup first" >&2; exit 1; }
+	$(LOCK) $(LOCK_FLAGS) --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt requirements/bootstrap.in -o requirements/bootstrap.txt
+
+# Servers of other projects that tests and benchmarks run against: too big for requirements, kept between runs.
+# To add one, write a rule whose target is .tools/NAME-VERSION/PROGRAM, which downloads to a temporary name, checks the
+# SHA-256, and moves into place; then name that target here.
+TOOLS :=
+
+.PHONY: tools
+tools: setup $(TOOLS) ## fetch big parts, such as servers to test against, into .tools/
+	@$(if $(TOOLS),:,echo "Nothing to fetch: no test or benchmark needs a server of another project.")
+
+.PHONY: run
+run: setup ## start a tokenizer with the embedded default (ARGS: those of lunacore serve)
+	@$(BIN)/lunacore serve $(ARGS)
+
+.PHONY: test
+test: setup ## run every test but the long ones
+	$(PYTEST) -m "not long" $(ARGS)
+
+# pytest ends with 5 when it selects nothing. That is right only as long as no test carries the mark.
+.PHONY: test-long
+test-long: setup ## run the long tests, with many more examples
+	@status=0; HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-long} $(PYTEST) -m long $(ARGS) || status=$$?; \
+	if [ $$status -eq 5 ] && [ -z "$(ARGS)" ] && ! grep -rqE 'mark\.long\b' tests --include='*.py'; then \
+		echo "No test is marked long."; exit 0; \
+	fi; \
+	exit $$status
+
+.PHONY: lint
+lint: setup ## check style, types, layers, and that no file names a registry or a path of one machine
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy .ci/check_files.py docs/conf.py
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_files.py
+
+.PHONY: docs
+docs: setup ## build docs/_build/html and run the examples in the docs; every warning is an error
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+
+.PHONY: bench
+bench: setup ## run the benchmark suite (ARGS: its arguments)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## remove caches and what was built; .venv, .tools and data directories stay
+	rm -rf build dist docs/_build .hypothesis .import_linter_cache .grimp_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +
