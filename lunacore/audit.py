@@ -1,0 +1,106 @@
+"""Audit events: who did what to which token, with what outcome, and never the thing itself.
+
+The schema is frozen (``docs/spec/audit.md``): keys are only ever added, and a value once given keeps its meaning. Tokens and
+sessions appear as fingerprints. An event is written before what it tells of is released; where it cannot be written, nothing is.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lunacore.identity import Role
+
+SCHEMA_VERSION: Final = 1
+ALLOWED: Final = "allowed"
+
+
+class Action(StrEnum):
+    """What was asked for."""
+
+    TOKENIZE = "tokenize"
+    DETOKENIZE = "detokenize"
+    GRANT_SET = "grant.set"
+    GRANT_VERIFY = "grant.verify"
+    GRANT_REVOKE = "grant.revoke"
+    METADATA_GET = "metadata.get"
+    TOKEN_DELETE = "token.delete"  # noqa: S105 - an action, no password
+    SESSION_CREATE = "session.create"
+    SESSION_END = "session.end"
+    SWEEP = "sweep"
+    KEYS_INIT = "keys.init"
+    KEYS_EXPORT = "keys.export"
+
+
+@frozen
+class AuditEvent:
+    """One line of the audit log.
+
+    Attributes:
+        time: Unix seconds, to the microsecond.
+        outcome: ``allowed``, or the stable name of the error that refused.
+        issuer: who vouched for the caller.
+        token: the token's fingerprint, 32 hex digits, empty where no one token is concerned.
+        session: fingerprint of the session concerned, 32 hex digits, empty where there is none.
+        request: the identifier of the call, which the access log and the answer share.
+        reason: what a person gave as the reason.
+        detail: further facts about the event, never secret.
+    """
+
+    time: float
+    action: Action
+    outcome: str
+    tenant: str
+    role: Role
+    issuer: str
+    token: str = ""
+    session: str = ""
+    request: str = ""
+    reason: str = ""
+    detail: Mapping[str, str | int | bool] = field(factory=dict)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The event as the JSON object that sinks write; empty members are left out."""
+        moment = datetime.fromtimestamp(self.time, UTC)
+        members: dict[str, Any] = {
+            "v": SCHEMA_VERSION,
+            "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "action": self.action.value,
+            "outcome": self.outcome,
+            "tenant": self.tenant,
+            "role": self.role.value,
+            "issuer": self.issuer,
+            "token": self.token,
+            "session": self.session,
+            "request": self.request,
+            "reason": self.reason,
+            "detail": dict(self.detail),
+        }
+        return {name: member for name, member in members.items() if member not in ("", {})}
+
+    def to_line(self) -> bytes:
+        """One line of JSON, newline included.
+
+        All but printable ASCII is escaped, so that an event cannot forge another, neither in the file nor on a terminal.
+        """
+        line = _to_json(self.as_mapping())
+        if "\\ud" in line:
+            line = _to_json(_without_lone_surrogates(self.as_mapping()))
+        return line.encode("ascii") + b"\n"
+
+
+def _to_json(members: Mapping[str, Any]) -> str:
+    return json.dumps(members, separators=(",", ":"), allow_nan=False)
+
+
+def _without_lone_surrogates(members: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """The same with U+FFFD for half characters, at which some JSON readers would drop the whole line."""
+    text = json.dumps(members, ensure_ascii=False)
+    return json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))

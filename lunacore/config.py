@@ -1,0 +1,394 @@
+"""Configuration: one TOML file, and for every setting an environment variable.
+
+``LUNACORE_SECTION_NAME`` holds the setting ``name`` of ``[section]``; with ``_FILE`` behind it, it names a file that holds it.
+Environment goes before file. ``LUNACORE_IDENTITY`` holds all identity providers as a JSON list. Nothing else in LunaCore reads
+the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+from attrs import field, frozen
+
+from lunacore import durations
+from lunacore.errors import ConfigError, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+S = TypeVar("S")
+
+_PREFIX: Final = "LUNACORE_"
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off")
+
+
+def _text(given: object, setting: str) -> str:
+    if not isinstance(given, str):
+        raise ConfigError(f"{setting} must be text")
+    return given
+
+
+def _integer(given: object, setting: str) -> int:
+    if isinstance(given, str) and given.isascii() and given.isdigit():
+        return int(given)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise ConfigError(f"{setting} must be a whole number, 0 or more")
+    return given
+
+
+def _positive(given: object, setting: str) -> int:
+    number = _integer(given, setting)
+    if number == 0:
+        raise ConfigError(f"{setting} must be 1 or more")
+    return number
+
+
+def _boolean(given: object, setting: str) -> bool:
+    if isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given.lower() in _TRUE + _FALSE:
+        return given.lower() in _TRUE
+    raise ConfigError(f"{setting} must be true or false")
+
+
+def _seconds(given: object, setting: str) -> int:
+    try:
+        return durations.parse(given, setting)  # type: ignore[arg-type]  # it refuses the rest
+    except InvalidRequest as refusal:
+        raise ConfigError(refusal.message) from None
+
+
+def _positive_seconds(given: object, setting: str) -> int:
+    seconds = _seconds(given, setting)
+    if seconds == 0:
+        raise ConfigError(f"{setting} must be at least 1s")
+    return seconds
+
+
+def _texts(given: object, setting: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(",") if part.strip())
+    if not isinstance(given, list) or not all(isinstance(part, str) for part in given):
+        raise ConfigError(f"{setting} must be a list of texts")
+    return tuple(given)
+
+
+def _web_url(given: object, setting: str) -> str:
+    url = _text(given, setting).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(f"{setting} must be a URL such as https://secure.example.com")
+    return url
+
+
+def _origins(given: object, setting: str) -> tuple[str, ...]:
+    origins = tuple(_web_url(one, setting) for one in _texts(given, setting))
+    for origin in origins:
+        if urlsplit(origin).path:
+            raise ConfigError(f"{setting} must hold origins such as https://app.example.com, without a path")
+    return origins
+
+
+def _choice(*choices: str) -> Callable[[object, str], str]:
+    def parse(given: object, setting: str) -> str:
+        if given not in choices:
+            raise ConfigError(f"{setting} must be one of {', '.join(choices)}")
+        return str(given)
+
+    return parse
+
+
+def _choices(*choices: str) -> Callable[[object, str], tuple[str, ...]]:
+    def parse(given: object, setting: str) -> tuple[str, ...]:
+        chosen = _texts(given, setting)
+        for one in chosen:
+            if one not in choices:
+                raise ConfigError(f"{setting} may hold {', '.join(choices)}; {one!r} is none of them")
+        return chosen
+
+    return parse
+
+
+def setting(parse: Callable[[object, str], Any], default: Any = attrs.NOTHING, *, secret: bool = False) -> Any:  # noqa: ANN401 - attrs'
+    """One setting: ``parse(given, name)`` turns what the file or the environment says into its value."""
+    return field(default=default, repr=not secret, metadata={"parse": parse})
+
+
+@frozen
+class TokenizerSettings:
+    """``[tokenizer]``: where it listens, and where its parts lie. Empty store URLs mean the embedded default."""
+
+    public_url: str = setting(_web_url, "")
+    host: str = setting(_text, "127.0.0.1")
+    port: int = setting(_positive, 37766)
+    operations: str = setting(_text, "127.0.0.1:37767")
+    workers: int = setting(_positive, 1)
+    threads: int = setting(_positive, 8)
+    data_dir: str = setting(_text, "./luna-data")
+    objects: str = setting(_text, "", secret=True)
+    records: str = setting(_text, "", secret=True)
+    grants: str = setting(_text, "", secret=True)
+    keyring: str = setting(_text, "", secret=True)
+    seal: str = setting(_text, "", secret=True)
+    audit: str = setting(_text, "", secret=True)
+    tls_certificate: str = setting(_text, "")
+    tls_key: str = setting(_text, "")
+    max_body: int = setting(_positive, 1024 * 1024)
+    max_batch: int = setting(_positive, 500)
+
+
+@frozen
+class TicketSettings:
+    """``[tickets]``: lifetimes of signed URLs in seconds, and the largest value in bytes."""
+
+    upload_ttl: int = setting(_positive_seconds, 300)
+    download_ttl: int = setting(_positive_seconds, 120)
+    max_value_size: int = setting(_positive, 5 * 1024**3)
+
+
+@frozen
+class GrantSettings:
+    """``[grants]``: lifetimes in seconds."""
+
+    default_ttl: int = setting(_positive_seconds, 15 * 60)
+    max_ttl: int = setting(_positive_seconds, 24 * 3600)
+
+
+@frozen
+class SessionSettings:
+    """``[sessions]``: lifetime in seconds."""
+
+    max_ttl: int = setting(_positive_seconds, 12 * 3600)
+
+
+@frozen
+class LimitSettings:
+    """``[limits]``: tokens that one session, or one application, may open in a minute; 0 for no limit."""
+
+    session_reads: int = setting(_integer, 6_000)
+    application_reads: int = setting(_integer, 60_000)
+
+
+@frozen
+class SweepSettings:
+    """``[sweep]``: how often the server sweeps (0 for never), and when an unconfirmed upload is given up, in seconds."""
+
+    every: int = setting(_seconds, 600)
+    unverified_after: int = setting(_positive_seconds, 7 * 24 * 3600)
+
+
+@frozen
+class FrameSettings:
+    """``[frame]``: who may embed the Secure Frame."""
+
+    app_origins: tuple[str, ...] = setting(_origins, ())
+
+
+@frozen
+class GatewaySettings:
+    """``[gateway]``: the server of filesystem objects. ``key`` names its key file where it runs on its own."""
+
+    public_url: str = setting(_web_url, "")
+    host: str = setting(_text, "127.0.0.1")
+    port: int = setting(_positive, 37768)
+    key: str = setting(_text, "", secret=True)
+
+
+@frozen
+class IdentitySettings:
+    """One ``[[identity]]``: whose JWTs are believed, and what they may be."""
+
+    name: str = setting(_text)
+    kind: str = setting(_choice("application", "proxy"))
+    issuer: str = setting(_text)
+    jwks: str = setting(_text)
+    tenant: str = setting(_text, "default")
+    audience: str = setting(_text, "")
+    algorithms: tuple[str, ...] = setting(
+        _choices("RS256", "PS256", "ES256", "EdDSA"), ("RS256", "PS256", "ES256", "EdDSA")
+    )
+    callback: str = setting(_web_url, "")
+    roles: tuple[str, ...] = setting(_choices("user", "application", "developer"), ("user", "application"))
+    default: bool = setting(_boolean, default=False)
+    may_read: bool = setting(_boolean, default=False)
+    direct: bool = setting(_boolean, default=False)
+    header: str = setting(_text, "Authorization")
+    session_claim: str = setting(_text, "sid")
+    private_addresses: bool = setting(_boolean, default=False)
+
+
+@frozen
+class Config:
+    """All settings; what is not set has its default."""
+
+    tokenizer: TokenizerSettings = field(factory=TokenizerSettings)
+    tickets: TicketSettings = field(factory=TicketSettings)
+    grants: GrantSettings = field(factory=GrantSettings)
+    sessions: SessionSettings = field(factory=SessionSettings)
+    limits: LimitSettings = field(factory=LimitSettings)
+    sweep: SweepSettings = field(factory=SweepSettings)
+    frame: FrameSettings = field(factory=FrameSettings)
+    gateway: GatewaySettings = field(factory=GatewaySettings)
+    identity: tuple[IdentitySettings, ...] = ()
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.tokenizer.data_dir).absolute()
+
+    @property
+    def public_url(self) -> str:
+        """The tokenizer's origin: what JWTs are made out to."""
+        if self.tokenizer.public_url:
+            return self.tokenizer.public_url
+        scheme = "https" if self.tokenizer.tls_certificate else "http"
+        return f"{scheme}://{_in_url(self.tokenizer.host)}:{self.tokenizer.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients reach the gateway: on the tokenizer's origin unless it has one of its own."""
+        return self.gateway.public_url or self.public_url
+
+    @classmethod
+    def from_file(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> Self:
+        """Read a TOML file, then the environment over it.
+
+        Raises:
+            ConfigError: naming the file or setting that is wrong.
+        """
+        try:
+            given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as problem:
+            raise ConfigError(f"the configuration file {path} cannot be read: {problem.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+            raise ConfigError(f"the configuration file {path} is not TOML: {problem}") from None
+        return cls.from_mapping(given, environ)
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Self:
+        """Take settings as TOML would give them, then the environment (the process's own where None) over them.
+
+        Raises:
+            ConfigError: naming the setting that is unknown, missing or wrong.
+        """
+        environ = os.environ if environ is None else environ
+        sections = {one.name: one for one in attrs.fields(cls)}
+        _refuse_unknown(given, list(sections), "")
+        parts = {
+            name: _section(_section_class(cls, name), name, given.get(name, {}), environ)
+            for name in sections
+            if name != "identity"
+        }
+        config = cls(**parts, identity=_identities(given.get("identity", []), environ))
+        _check_together(config)
+        return config
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _section_class(config: type[Config], name: str) -> type[Any]:
+    factory = getattr(attrs.fields_dict(config)[name].default, "factory", None)
+    if not isinstance(factory, type):
+        raise TypeError(name)
+    return factory
+
+
+def _section(section: type[S], name: str, given: object, environ: Mapping[str, str]) -> S:
+    if not isinstance(given, dict):
+        raise ConfigError(f"[{name}] must be a table")
+    fields = attrs.fields_dict(section)  # type: ignore[arg-type]  # attrs' own type
+    _refuse_unknown(given, list(fields), f"{name}.")
+    _refuse_unknown_variables(environ, name, list(fields))
+    merged = {**given, **_from_environment(environ, name, list(fields))}
+    return _build(section, name, merged)
+
+
+def _build(section: type[S], name: str, given: Mapping[str, object]) -> S:
+    fields = attrs.fields_dict(section)  # type: ignore[arg-type]  # attrs' own type
+    parsed = {key: fields[key].metadata["parse"](value, f"{name}.{key}") for key, value in given.items()}
+    for key, one in fields.items():
+        if key not in parsed and one.default is attrs.NOTHING:
+            raise ConfigError(f"{name}.{key} is missing")
+    return section(**parsed)
+
+
+def _identities(given: object, environ: Mapping[str, str]) -> tuple[IdentitySettings, ...]:
+    text = _variable(environ, f"{_PREFIX}IDENTITY")
+    if text is not None:
+        try:
+            given = json.loads(text)
+        except ValueError:
+            raise ConfigError("LUNACORE_IDENTITY is not JSON") from None
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise ConfigError("identity must be a list of tables: write [[identity]]")
+    return tuple(_identity(one) for one in given)
+
+
+def _identity(given: Mapping[str, object]) -> IdentitySettings:
+    name = f"identity[{given.get('name', '?')}]"
+    _refuse_unknown(given, list(attrs.fields_dict(IdentitySettings)), f"{name}.")
+    return _build(IdentitySettings, name, given)
+
+
+def _from_environment(environ: Mapping[str, str], section: str, names: list[str]) -> dict[str, str]:
+    found = {name: _variable(environ, f"{_PREFIX}{section.upper()}_{name.upper()}") for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _variable(environ: Mapping[str, str], variable: str) -> str | None:
+    """The variable itself, or the content of the file that its ``_FILE`` names, without the last newline."""
+    path = environ.get(f"{variable}_FILE")
+    if path is None:
+        return environ.get(variable)
+    if variable in environ:
+        raise ConfigError(f"both {variable} and {variable}_FILE are set; keep one")
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as problem:
+        raise ConfigError(f"{variable}_FILE names a file that cannot be read: {problem.strerror}") from None
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str], section: str, names: list[str]) -> None:
+    prefix = f"{_PREFIX}{section.upper()}_"
+    known = [prefix + name.upper() + suffix for name in names for suffix in ("", "_FILE")]
+    for variable in environ:
+        if variable.startswith(prefix) and variable not in known:
+            raise ConfigError(f"the environment variable {variable} is unknown{_nearest(variable, known)}")
+
+
+def _refuse_unknown(given: Mapping[str, object], known: list[str], prefix: str) -> None:
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"the setting {prefix}{name} is unknown{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_together(config: Config) -> None:
+    if config.grants.default_ttl > config.grants.max_ttl:
+        raise ConfigError("grants.default_ttl must not be longer than grants.max_ttl")
+    if bool(config.tokenizer.tls_certificate) != bool(config.tokenizer.tls_key):
+        raise ConfigError("tokenizer.tls_certificate and tokenizer.tls_key go together; set both or neither")
+    names = [one.name for one in config.identity]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two identity providers are named {name!r}")
+    issuers = [one.issuer for one in config.identity]
+    for issuer in issuers:
+        if issuers.count(issuer) > 1:
+            raise ConfigError(f"two identity providers have the issuer {issuer}; an issuer belongs to one")
+    if sum(one.default for one in config.identity) > 1:
+        raise ConfigError("only one identity provider can be the default")

@@ -1,0 +1,182 @@
+"""Grants: short-lived permissions of one session for one token, to store it or to read it.
+
+A grant lies in an expiring store under HMAC(grant key, tenant ‖ session issuer ‖ session id ‖ type ‖ token), so the store tells
+nothing about tokens or sessions. Two marks of a session are read beside its grants: *ended* voids all of them for good; the
+*epoch* changes when all of a session's grants are revoked, and grants of an earlier epoch are void. Both outlive every grant that
+they void (``docs/spec/grants.md``).
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import StrEnum
+from functools import reduce
+from operator import xor
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from lunacore import keys
+from lunacore.errors import Conflict
+from lunacore.stores import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lunacore.identity import Session
+    from lunacore.keyring_source import KeyringSource
+    from lunacore.stores import ExpiringStore
+
+EPOCH_BYTES: Final = 16
+NO_EPOCH: Final = bytes(EPOCH_BYTES)
+
+_GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ")
+_FORMAT_VERSION: Final = 1
+_ENDED: Final = b"\x01"
+
+
+class GrantType(StrEnum):
+    """What a grant permits; the values are those of the wire."""
+
+    STORE = "store_token"
+    READ = "read_token"
+
+
+@frozen
+class GrantLimits:
+    """Lifetimes in seconds: of a grant by default, of a grant at most, and of a session at most."""
+
+    default_ttl: int
+    max_ttl: int
+    max_session_ttl: int
+
+
+class Grants:
+    """Grants in an expiring store. ``now`` is passed to every call, in Unix seconds."""
+
+    def __init__(
+        self,
+        store: ExpiringStore,
+        keyring: KeyringSource,
+        limits: GrantLimits,
+        *,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self.store = store
+        self._keyring = keyring
+        self._random = random
+        self.limits = limits
+
+    def allow(
+        self,
+        session: Session,
+        tokens: Sequence[bytes],
+        types: Sequence[GrantType],
+        *,
+        now: int,
+        expires: int,
+    ) -> None:
+        """Grant every type on every (canonical) token until the Unix second ``expires``.
+
+        Raises:
+            Conflict: the session has ended.
+        """
+        grant_key = self._keyring.session_keys()[0].grant
+        ended, epoch = self._marks(session, now)
+        if ended:
+            raise Conflict("the session has ended; let the user log in again and grant to the new session")
+        value = _GRANT.pack(_FORMAT_VERSION, epoch or NO_EPOCH, expires)
+        entries = [
+            Entry(_grant_id(grant_key, session, kind, token), value, expires) for token in tokens for kind in types
+        ]
+        self.store.put(entries, now)
+
+    def expiries(self, session: Session, tokens: Sequence[bytes], kind: GrantType, *, now: int) -> list[int | None]:
+        """For each (canonical) token, the Unix second at which its live grant ends; None where there is none."""
+        versions = [keys.grant for keys in self._keyring.session_keys()]
+        mark_keys = _mark_keys(versions, session)
+        grant_keys = [_grant_id(key, session, kind, token) for token in tokens for key in versions]
+        found = self.store.get([*mark_keys, *grant_keys], now)
+        ended, epoch = _read_marks(found[: len(mark_keys)])
+        if ended:
+            return [None] * len(tokens)
+        values = found[len(mark_keys) :]
+        width = len(versions)
+        return [_latest(values[at : at + width], epoch, now) for at in range(0, len(values), width)]
+
+    def revoke(self, session: Session, tokens: Sequence[bytes]) -> None:
+        """Void the session's grants of every type for these (canonical) tokens."""
+        grant_ids = [
+            _grant_id(versions.grant, session, kind, token)
+            for versions in self._keyring.session_keys()
+            for token in tokens
+            for kind in GrantType
+        ]
+        self.store.delete(grant_ids)
+
+    def revoke_all(self, session: Session, *, now: int) -> None:
+        """Void all grants that the session has; it may be granted new ones."""
+        epoch_key = _epoch_key(self._keyring.session_keys()[0].grant, session)
+        epoch = self._random(EPOCH_BYTES)
+        self.store.put([Entry(epoch_key, epoch, now + self.limits.max_ttl + 60)], now)
+
+    def end(self, session: Session, *, now: int) -> None:
+        """End the session: all its grants are void, and it can be given no new ones while it could have lived."""
+        lifetime = max(self.limits.max_session_ttl, self.limits.max_ttl) + 60
+        ended_key = _ended_key(self._keyring.session_keys()[0].grant, session)
+        self.store.put([Entry(ended_key, _ENDED, now + lifetime)], now)
+
+    def has_ended(self, session: Session, *, now: int) -> bool:
+        """Whether the session was ended."""
+        return self._marks(session, now)[0]
+
+    def _marks(self, session: Session, now: int) -> tuple[bool, bytes | None]:
+        versions = [keys.grant for keys in self._keyring.session_keys()]
+        return _read_marks(self.store.get(_mark_keys(versions, session), now))
+
+
+def _latest(values: Sequence[bytes | None], epoch: bytes | None, now: int) -> int | None:
+    expiries = [expiry for value in values if (expiry := _read_grant(value, epoch, now)) is not None]
+    return max(expiries, default=None)
+
+
+def _read_grant(value: bytes | None, epoch: bytes | None, now: int) -> int | None:
+    if value is None or len(value) != _GRANT.size:
+        return None
+    version, granted_in, expires = _GRANT.unpack(value)
+    if version != _FORMAT_VERSION or expires <= now:
+        return None
+    if epoch is not None and not keys.equal(granted_in, epoch):
+        return None
+    return int(expires)
+
+
+def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:
+    """Marks come in pairs (ended, epoch), one for each version of the grant key.
+
+    While the grant key rotates, processes may write epochs under different versions; combining them all lets each one count.
+    """
+    ended = any(value is not None for value in found[0::2])
+    epochs = [value for value in found[1::2] if value is not None]
+    if not epochs:
+        return ended, None
+    combined = reduce(xor, (int.from_bytes(epoch, "big") for epoch in epochs))
+    return ended, combined.to_bytes(EPOCH_BYTES, "big")
+
+
+def _mark_keys(grant_keys: Sequence[bytes], session: Session) -> list[bytes]:
+    return [mark for key in grant_keys for mark in (_ended_key(key, session), _epoch_key(key, session))]
+
+
+def _grant_id(grant_key: bytes, session: Session, kind: GrantType, token: bytes) -> bytes:
+    return keys.mac(
+        grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), kind.value.encode(), token
+    )
+
+
+def _ended_key(grant_key: bytes, session: Session) -> bytes:
+    return keys.mac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), b"ended")
+
+
+def _epoch_key(grant_key: bytes, session: Session) -> bytes:
+    return keys.mac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), b"epoch")

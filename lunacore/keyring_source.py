@@ -1,0 +1,185 @@
+"""The keyring as a running process sees it: loaded, reloaded on a timer, and at once when an unknown version turns up.
+
+What is derived from it (tenant keys, the grant key and so on) is kept beside it, so that a request derives only what depends on
+its own token.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field, frozen
+
+from lunacore import keyring as keyrings
+from lunacore import keys
+from lunacore.errors import IntegrityError, KeyringError, StoreUnavailable, UnknownKeyVersion
+from lunacore.gateway_keys import credentials
+from lunacore.keyring import KeyPurpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lunacore.keyring import Keyring
+    from lunacore.sigv4 import Credentials
+    from lunacore.stores import KeyProvider, KeyringStore
+
+RELOAD_PERIOD: Final = 60
+"""Seconds after which a process looks whether the keyring has changed."""
+
+STAGING_PERIOD: Final = 3 * RELOAD_PERIOD
+"""Seconds between staging a key and its use: one full reload period, with room for slow reloads and skewed clocks."""
+
+MIN_REFRESH_INTERVAL: Final = 1.0
+"""Seconds between two reloads that unknown versions ask for, so that a forged version cannot keep the process busy."""
+
+
+@frozen
+class SessionKeys:
+    """What one session key is expanded to."""
+
+    version: int
+    grant: bytes = field(repr=False)
+    fingerprint: bytes = field(repr=False)
+    session_hash: bytes = field(repr=False)
+    signing: bytes = field(repr=False)
+
+
+@define
+class _Loaded:
+    keyring: Keyring
+    sealed: bytes = field(repr=False)
+    checked: float
+    tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
+    session_keys: dict[int, SessionKeys] = field(factory=dict, repr=False)
+
+
+class KeyringSource:
+    """Gives the present keyring and what is derived from it; safe to call from several threads.
+
+    A keyring that cannot be reloaded leaves the one that is loaded in use; ``problem`` says so to readiness checks.
+    """
+
+    def __init__(self, store: KeyringStore, providers: Sequence[KeyProvider], *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._providers = providers
+        self._now = now
+        self._lock = Lock()
+        self._refreshed = 0.0
+        self.problem: str | None = None
+        self._loaded = self._load(None)
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring, at most ``RELOAD_PERIOD`` old unless it cannot be reached."""
+        return self._current().keyring
+
+    def tenant_key(self, tenant: str, version: int | None = None) -> tuple[int, bytes]:
+        """The lookup version and the tenant key under it; the active version unless one is named."""
+        loaded = self._current()
+        if version is None:
+            version = loaded.keyring.active(KeyPurpose.LOOKUP, self._now()).version
+        cached = loaded.tenant_keys.get((version, tenant))
+        if cached is None:
+            secret = loaded.keyring.of_version(KeyPurpose.LOOKUP, version).secret
+            cached = loaded.tenant_keys[version, tenant] = keys.tenant_key(secret, tenant)
+        return version, cached
+
+    def older_lookup_versions(self, active: int) -> list[int]:
+        """The other lookup versions, newest first; staged ones too, since another process may see them as active."""
+        return [key.version for key in self._current().keyring.newest_first(KeyPurpose.LOOKUP) if key.version != active]
+
+    def label_hash(self, tenant: str, label: str, version: int) -> bytes:
+        """The hash of a label under one lookup version (16 bytes)."""
+        secret = self._current().keyring.of_version(KeyPurpose.LOOKUP, version).secret
+        return keys.label_hash(secret, tenant, label)
+
+    def active_root(self) -> tuple[int, bytes]:
+        """Version and key of the active root."""
+        key = self._current().keyring.active(KeyPurpose.ROOT, self._now())
+        return key.version, key.secret
+
+    def root_key(self, version: int) -> bytes:
+        """The root key of a version; an unknown one makes the keyring reload first.
+
+        Raises:
+            StoreUnavailable: the reloaded keyring does not hold it either.
+        """
+        try:
+            return self._current().keyring.of_version(KeyPurpose.ROOT, version).secret
+        except UnknownKeyVersion:
+            self.refresh()
+        try:
+            return self._current().keyring.of_version(KeyPurpose.ROOT, version).secret
+        except UnknownKeyVersion as unknown:
+            raise StoreUnavailable(
+                f"a record needs root key version {version}, which the keyring does not hold; "
+                "restore the newest keyring (setting tokenizer.keyring)"
+            ) from unknown
+
+    def session_keys(self) -> list[SessionKeys]:
+        """What the session keys are expanded to: the active version first, then every other that is not retired."""
+        loaded = self._current()
+        known = loaded.keyring.newest_first(KeyPurpose.SESSION)
+        active = loaded.keyring.active(KeyPurpose.SESSION, self._now()).version
+        ordered = sorted(known, key=lambda key: key.version != active)
+        return [self._session_keys(loaded, key.version, key.secret) for key in ordered]
+
+    def active(self, now: float) -> Credentials:
+        """The gateway credentials to sign with (``GatewayKeys``)."""
+        return credentials(self._current().keyring.active(KeyPurpose.GATEWAY, now))
+
+    def of(self, access_key: str) -> Credentials | None:
+        """The gateway credentials of an access key (``GatewayKeys``)."""
+        known = [credentials(key) for key in self._current().keyring.newest_first(KeyPurpose.GATEWAY)]
+        return next((one for one in known if one.access_key == access_key), None)
+
+    def refresh(self) -> None:
+        """Reload now, unless that was done within the last second."""
+        with self._lock:
+            if self._now() - self._refreshed >= MIN_REFRESH_INTERVAL:
+                self._reload()
+
+    def _current(self) -> _Loaded:
+        loaded = self._loaded
+        if self._now() - loaded.checked < RELOAD_PERIOD:
+            return loaded
+        with self._lock:
+            if self._loaded is loaded and self._now() - loaded.checked >= RELOAD_PERIOD:
+                self._reload()
+            return self._loaded
+
+    def _reload(self) -> None:
+        self._refreshed = self._loaded.checked = self._now()
+        try:
+            self._loaded = self._load(self._loaded)
+            self.problem = None
+        except (KeyringError, StoreUnavailable, IntegrityError) as problem:
+            self.problem = problem.message
+
+    def _load(self, present: _Loaded | None) -> _Loaded:
+        sealed = self._store.read()
+        if sealed is None:
+            raise KeyringError(
+                "there is no keyring where tokenizer.keyring says; make one with `lunacore keys init`, "
+                "or restore it from its backup"
+            )
+        if present is not None and sealed == present.sealed:
+            return present
+        opened = keyrings.unseal(sealed, self._providers)
+        if present is not None and (opened.id != present.keyring.id or opened.serial < present.keyring.serial):
+            raise KeyringError("the keyring was replaced by an older or a foreign one; the loaded one stays in use")
+        return _Loaded(keyring=opened, sealed=sealed, checked=self._now())
+
+    @staticmethod
+    def _session_keys(loaded: _Loaded, version: int, secret: bytes) -> SessionKeys:
+        cached = loaded.session_keys.get(version)
+        if cached is None:
+            cached = loaded.session_keys[version] = SessionKeys(
+                version=version,
+                grant=keys.expand(secret, "grant"),
+                fingerprint=keys.expand(secret, "session-fingerprint"),
+                session_hash=keys.expand(secret, "session-hash"),
+                signing=keys.expand(secret, "session-signing"),
+            )
+        return cached

@@ -1,0 +1,221 @@
+"""From a token to its record: the name under the active lookup secret first, then under older ones.
+
+A record that is found under an older lookup secret is moved to its new name there and then, since only a presented token can
+do that.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from lunacore import keys, records
+from lunacore.errors import Conflict, StoreUnavailable, TokenNotFound
+from lunacore.outcomes import attempt
+from lunacore.records import RecordState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lunacore.keyring_source import KeyringSource
+    from lunacore.outcomes import Outcome
+    from lunacore.records import Contents, OpenedRecord, OperatorFields, Record
+    from lunacore.stores import RecordStore
+    from lunacore.tokens import ParsedToken
+
+
+@frozen
+class PresentedToken:
+    """A token that a caller presented, with what it leads to under one lookup version."""
+
+    parsed: ParsedToken
+    tenant: str
+    lookup_version: int
+    keys: keys.TokenKeys
+
+    @property
+    def canonical(self) -> bytes:
+        return self.parsed.canonical
+
+    @property
+    def fingerprint(self) -> str:
+        """The token's fingerprint, 32 hex digits."""
+        return self.keys.fingerprint.hex()
+
+
+@frozen
+class Found:
+    """A presented token with its record, the outer layer open."""
+
+    token: PresentedToken
+    opened: OpenedRecord
+
+    @property
+    def fields(self) -> OperatorFields:
+        return self.opened.fields
+
+    @property
+    def state(self) -> RecordState:
+        return self.opened.header.state
+
+    def contents(self) -> Contents:
+        """Open the inner layer.
+
+        Raises:
+            IntegrityError: the record is not this token's.
+        """
+        return records.open_contents(
+            self.fields.placement,
+            self.token.keys,
+            kind=self.token.parsed.kind,
+            tenant=self.token.tenant,
+            lookup_version=self.token.lookup_version,
+        )
+
+
+@frozen
+class Lookup:
+    """Finds, writes and changes the records of presented tokens."""
+
+    store: RecordStore
+    keyring: KeyringSource
+    random: Callable[[int], bytes] = field(repr=False)
+
+    def present(self, tenant: str, parsed: ParsedToken, lookup_version: int | None = None) -> PresentedToken:
+        """Derive what the token leads to, under the active lookup version unless one is named."""
+        version, tenant_key = self.keyring.tenant_key(tenant, lookup_version)
+        return PresentedToken(parsed, tenant, version, keys.token_keys(tenant_key, parsed.canonical))
+
+    def find(self, tokens: Sequence[PresentedToken]) -> list[Outcome[Found]]:
+        """The live records in the order of ``tokens``.
+
+        In place of one that cannot be had stands its error: ``TokenNotFound`` (also for an erased token), ``IntegrityError`` for
+        a damaged or foreign record, ``StoreUnavailable`` where the keyring lacks a key that the record needs.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+        """
+        stored = self.store.get([token.keys.record_name for token in tokens])
+        return [attempt(self._settle, token, record) for token, record in zip(tokens, stored, strict=True)]
+
+    def seal(
+        self,
+        token: PresentedToken,
+        contents: Contents,
+        fields: OperatorFields,
+        *,
+        due: int,
+    ) -> Record:
+        """Make the first record of a token that was just minted. ``fields.placement.inner`` is filled in here."""
+        placement = evolve(fields.placement, inner=self._seal_contents(token, contents, fields.placement.generation))
+        root_version, root_key = self.keyring.active_root()
+        header = records.Header(
+            record_type=records.RecordType.TOKEN,
+            state=RecordState.PENDING,
+            lookup_version=token.lookup_version,
+            root_version=root_version,
+            revision=1,
+            due=due,
+            labels=self._label_hashes(token, contents.labels),
+        )
+        return records.seal_record(
+            header,
+            evolve(fields, placement=placement),
+            name=token.keys.record_name,
+            commitment=token.keys.commitment,
+            root_key=root_key,
+            random=self.random,
+        )
+
+    def change(self, opened: OpenedRecord, fields: OperatorFields, *, state: RecordState, due: int) -> bool:
+        """Compare-and-swap other operator fields and another state into the record; say whether it was still the same."""
+        root_version, root_key = self.keyring.active_root()
+        header = evolve(
+            opened.header, root_version=root_version, revision=opened.header.revision + 1, state=state, due=due
+        )
+        changed = records.seal_record(
+            header,
+            fields,
+            name=opened.record.name,
+            commitment=opened.commitment,
+            root_key=root_key,
+            random=self.random,
+        )
+        return self.store.replace(opened.record, changed)
+
+    def open(self, record: Record) -> OpenedRecord:
+        """Open the outer layer of a record, as sweeper and eraser do, without any token."""
+        return records.open_record(record, self.keyring.root_key)
+
+    def _settle(self, token: PresentedToken, record: Record | None) -> Found:
+        if record is not None:
+            return self._open(token, record)
+        return self._find_under_older(token)
+
+    def _open(self, token: PresentedToken, record: Record) -> Found:
+        opened = self.open(record)
+        records.check_commitment(opened, token.keys)
+        if opened.header.state is RecordState.ERASING:
+            raise TokenNotFound
+        return Found(token, opened)
+
+    def _find_under_older(self, token: PresentedToken) -> Found:
+        for version in self.keyring.older_lookup_versions(token.lookup_version):
+            older = self.present(token.tenant, token.parsed, version)
+            record = self.store.get([older.keys.record_name])[0]
+            if record is not None:
+                return self._move(self._open(older, record), token)
+        raise TokenNotFound
+
+    def _move(self, found: Found, token: PresentedToken) -> Found:
+        if found.token.lookup_version > token.lookup_version:
+            return found  # another process already uses a lookup secret that is still staged here
+        contents = found.contents()
+        placement = evolve(
+            found.fields.placement, inner=self._seal_contents(token, contents, found.fields.placement.generation)
+        )
+        root_version, root_key = self.keyring.active_root()
+        moved = records.seal_record(
+            evolve(
+                found.opened.header,
+                lookup_version=token.lookup_version,
+                root_version=root_version,
+                revision=found.opened.header.revision + 1,
+                labels=self._label_hashes(token, contents.labels),
+            ),
+            _without_following(evolve(found.fields, placement=placement)),
+            name=token.keys.record_name,
+            commitment=token.keys.commitment,
+            root_key=root_key,
+            random=self.random,
+        )
+        with suppress(Conflict):  # another process moved it first
+            self.store.replace(found.opened.record, moved)
+        record = self.store.get([token.keys.record_name])[0]
+        if record is None:
+            raise StoreUnavailable("the record changed while it was being moved; try again", retry_after=1)
+        return self._open(token, record)
+
+    def _seal_contents(self, token: PresentedToken, contents: Contents, generation: int) -> bytes:
+        return records.seal_contents(
+            contents,
+            token.keys,
+            kind=token.parsed.kind,
+            tenant=token.tenant,
+            lookup_version=token.lookup_version,
+            generation=generation,
+            random=self.random,
+        )
+
+    def _label_hashes(self, token: PresentedToken, labels: Sequence[str]) -> tuple[bytes, ...]:
+        hashes = {self.keyring.label_hash(token.tenant, label, token.lookup_version) for label in labels}
+        return tuple(sorted(hashes))
+
+
+def _without_following(fields: OperatorFields) -> OperatorFields:
+    """A move resets a re-keying that was under way; what it may have copied is left for deletion."""
+    if fields.following is None:
+        return fields
+    return evolve(fields, following=None, leftover=(*fields.leftover, fields.following.object_name))

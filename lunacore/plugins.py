@@ -1,0 +1,129 @@
+"""Backends by URL: the scheme names an entry point, and whoever installs a package may add schemes.
+
+The entry-point groups are ``lunacore.records``, ``lunacore.grants``, ``lunacore.objects``, ``lunacore.keyring``,
+``lunacore.seal`` and ``lunacore.audit``. Each entry point is a factory ``open(url, surroundings)``. In ``lunacore.objects`` the
+entry point ``fsspec`` serves every scheme that has none of its own.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from attrs import field, frozen
+
+from lunacore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lunacore.gateway_keys import GatewayKeys
+    from lunacore.stores import RecordStore
+
+FALLBACK: Final = "fsspec"
+_EXTRAS: Final = {"s3": "s3", "postgresql": "postgresql", "redis": "redis"}
+
+
+@frozen
+class BackendURL:
+    """A backend's URL, taken apart. ``text`` may hold credentials and is never shown; ``shown`` is safe to log.
+
+    Attributes:
+        scheme: what stands before the first colon.
+        host: host, bucket or the like, empty for ``file:///…``.
+        path: the path, percent-decoded.
+        options: the query, each name once.
+    """
+
+    text: str = field(repr=False)
+    scheme: str
+    host: str
+    path: str
+    options: Mapping[str, str] = field(repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials and options."""
+        return f"{self.scheme}://{self.host}{self.path}"
+
+    def refuse_unknown_options(self, setting: str, *known: str) -> None:
+        """Raise ``ConfigError`` for an option that the backend does not have."""
+        for name in self.options:
+            if name not in known:
+                allowed = ", ".join(known) or "none"
+                raise ConfigError(f"{setting}: {self.scheme} has no option {name!r}; it takes: {allowed}")
+
+    @classmethod
+    def parse(cls, text: str, setting: str) -> Self:
+        """Take a URL apart.
+
+        Raises:
+            ConfigError: naming ``setting``, where the text is no URL or an option comes twice.
+        """
+        try:
+            parts = urlsplit(text)
+            host = parts.netloc.rpartition("@")[2]
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError:
+            raise ConfigError(f"{setting} is not a URL") from None
+        if not parts.scheme:
+            raise ConfigError(f"{setting} must be a URL such as file:///path or sqlite:///path")
+        if len(dict(pairs)) != len(pairs):
+            raise ConfigError(f"{setting} has an option twice")
+        return cls(text=text, scheme=parts.scheme, host=host, path=unquote(parts.path), options=dict(pairs))
+
+
+@frozen
+class Surroundings:
+    """What a factory may use besides its URL.
+
+    Attributes:
+        setting: name of the setting that the URL comes from, for error messages.
+        now: Unix seconds.
+        random: cryptographically secure random bytes.
+        gateway_url: base URL of the gateway, for object stores that it serves.
+        gateway_keys: its credentials, likewise.
+        records: the record store, for a keyring that lies in it.
+    """
+
+    setting: str
+    now: Callable[[], float]
+    random: Callable[[int], bytes]
+    gateway_url: str = ""
+    gateway_keys: GatewayKeys | None = None
+    records: RecordStore | None = None
+
+
+def open_backend(kind: str, text: str, surroundings: Surroundings) -> Any:  # noqa: ANN401 - the kind decides
+    """Open the backend that the URL ``text`` names; ``kind`` is ``records``, ``grants`` and so on.
+
+    Raises:
+        ConfigError: no installed package serves the scheme, a dependency of it is missing, or the URL is wrong.
+    """
+    url = BackendURL.parse(text, surroundings.setting)
+    entry_point = _find(kind, url.scheme, surroundings.setting)
+    try:
+        factory = entry_point.load()
+    except ImportError as missing:
+        extra = _EXTRAS.get(url.scheme, url.scheme)
+        raise ConfigError(
+            f"{surroundings.setting}: {url.scheme} needs a package that is not installed ({missing.name}); "
+            f"try: pip install 'lunacore[{extra}]'"
+        ) from missing
+    return factory(url, surroundings)
+
+
+def schemes(kind: str) -> list[str]:
+    """The schemes that installed packages serve for one kind of backend."""
+    return sorted(entry_point.name for entry_point in entry_points(group=f"lunacore.{kind}"))
+
+
+def _find(kind: str, scheme: str, setting: str) -> EntryPoint:
+    by_name = {entry_point.name: entry_point for entry_point in entry_points(group=f"lunacore.{kind}")}
+    found = by_name.get(scheme) or by_name.get(FALLBACK)
+    if found is None:
+        raise ConfigError(
+            f"{setting}: nothing here serves {scheme!r} for {kind}; known are: {', '.join(schemes(kind))}"
+        )
+    return found

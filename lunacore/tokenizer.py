@@ -1,0 +1,561 @@
+"""The tokenizer: the whole story of a token, from minting to erasure.
+
+To tokenize is: mint tokens, write their records, allow the session to store and read them, write the audit log, hand out upload
+tickets. To detokenize is: look up grants and records, open what is granted, write the audit log, hand out download tickets. Every
+call is a batch; one item's refusal stands in its place as an error and leaves the others whole. What concerns the whole call (a
+role that may not make it, a store that cannot be reached) is raised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, field, frozen
+
+from lunacore import metadata as metadata_codec
+from lunacore import segments, tokens
+from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.errors import (
+    Conflict,
+    GrantMissing,
+    InvalidRequest,
+    LunaCoreError,
+    RateLimited,
+    RoleForbidden,
+    TokenNotFound,
+    TooLarge,
+    Unauthenticated,
+)
+from lunacore.grants import GrantType
+from lunacore.identity import Role
+from lunacore.keys import KEY_BYTES
+from lunacore.outcomes import attempt, only
+from lunacore.records import (
+    MAX_LABELS,
+    OBJECT_NAME_BYTES,
+    Contents,
+    OperatorFields,
+    Placement,
+    Record,
+    RecordState,
+    ValueFormat,
+)
+from lunacore.sessions import session_fingerprint
+from lunacore.tickets import Access, Ticket
+from lunacore.tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lunacore.erasure import Eraser
+    from lunacore.grants import Grants
+    from lunacore.identity import Call, Session
+    from lunacore.keyring_source import KeyringSource
+    from lunacore.limits import RateLimit
+    from lunacore.lookup import Found, Lookup, PresentedToken
+    from lunacore.outcomes import Outcome
+    from lunacore.stores import AuditSink, ObjectStore, SignedRequest
+    from lunacore.tickets import NewValue
+
+_CHANGE_ATTEMPTS: Final = 5
+_CALLERS: Final = (Role.USER, Role.APPLICATION, Role.OPERATOR)
+_GRANTERS: Final = (Role.APPLICATION, Role.OPERATOR)
+
+
+@frozen
+class Policy:
+    """What the operator decides.
+
+    Attributes:
+        upload_ttl: seconds that an upload URL lives at most.
+        download_ttl: seconds that a download URL lives at most.
+        unverified_ttl: seconds after which a token whose upload nobody confirmed may be swept.
+        max_value_size: bytes of one value at most.
+    """
+
+    upload_ttl: int = 300
+    download_ttl: int = 120
+    unverified_ttl: int = 7 * 24 * 3600
+    max_value_size: int = 5 * 1024**3
+
+
+@frozen
+class _Minted:
+    """A token that was just made, with the record that is to be written."""
+
+    access: Access
+    presented: PresentedToken
+    record: Record
+
+    @property
+    def fingerprint(self) -> str:
+        return self.presented.fingerprint
+
+
+@frozen
+class _Readable:
+    """A token that the caller may read until a Unix second, None for no bound."""
+
+    access: Access
+    until: int | None
+
+
+@frozen
+class Tokenizer:
+    """Mints tokens, decides who may use them, and hands out tickets; it never sees a value.
+
+    All parts are passed in: ``now`` gives Unix seconds, ``random`` cryptographically secure bytes.
+    """
+
+    lookup: Lookup
+    grants: Grants
+    objects: ObjectStore
+    eraser: Eraser
+    keyring: KeyringSource
+    audit: AuditSink
+    reads: Mapping[Role, RateLimit]
+    policy: Policy
+    now: Callable[[], float] = field(repr=False)
+    random: Callable[[int], bytes] = field(repr=False)
+
+    def tokenize(
+        self, call: Call, values: Sequence[NewValue], *, session: Session | None = None
+    ) -> list[Outcome[Ticket]]:
+        """Mint a token for each value and hand out tickets to upload them.
+
+        A user's session, or the ``session`` that an application names, is granted to store and to read the tokens.
+
+        Raises:
+            RoleForbidden: the caller is neither user nor application.
+            Unauthenticated: the user's session has ended.
+            Conflict: the session that the application names has ended.
+        """
+        now = int(self.now())
+        until = now + _bounded(self.policy.upload_ttl, self._grant_expiry(call, None, now), now)
+        issued = self.issue(call, values, session=session, upload_until=until)
+        return [
+            one if isinstance(one, LunaCoreError) else self._upload_ticket(one, value, now, until - now)
+            for one, value in zip(issued, values, strict=True)
+        ]
+
+    def issue(
+        self, call: Call, values: Sequence[NewValue], *, session: Session | None = None, upload_until: int = 0
+    ) -> list[Outcome[Access]]:
+        """As ``tokenize``, but for programs that transfer values themselves: gives names and keys in place of tickets.
+
+        ``upload_until`` is the Unix second until which upload URLs for these tokens may live, 0 where there are none.
+        """
+        now = int(self.now())
+        self._admit(call, Action.TOKENIZE, session=session)
+        session = self._own_session(call, Action.TOKENIZE, session, now)
+        minted = [attempt(self._mint, call, session, value, now, upload_until) for value in values]
+        written = [one for one in minted if isinstance(one, _Minted)]
+        self.lookup.store.create([one.record for one in written])
+        if session is not None and written:
+            expires = self._grant_expiry(call, None, now)
+            canonical = [one.presented.canonical for one in written]
+            self.grants.allow(session, canonical, tuple(GrantType), now=now, expires=expires)
+        self._write_audit(call, Action.TOKENIZE, minted, minted, session=session)
+        return [one.access if isinstance(one, _Minted) else one for one in minted]
+
+    def detokenize(self, call: Call, texts: Sequence[str]) -> list[Outcome[Ticket]]:
+        """Hand out tickets to download the values of the tokens that the caller may read.
+
+        Raises:
+            RoleForbidden: the caller's role may not read values.
+            RateLimited: too many tokens in this minute.
+        """
+        now = int(self.now())
+        return [
+            one if isinstance(one, LunaCoreError) else self._download_ticket(one.access, one.until, now)
+            for one in self._readable(call, texts, now)
+        ]
+
+    def access(self, call: Call, texts: Sequence[str]) -> list[Outcome[Access]]:
+        """As ``detokenize``, but for programs that transfer values themselves: gives names and keys in place of tickets."""
+        readable = self._readable(call, texts, int(self.now()))
+        return [one if isinstance(one, LunaCoreError) else one.access for one in readable]
+
+    def grant(
+        self,
+        call: Call,
+        session: Session,
+        texts: Sequence[str],
+        *,
+        kind: GrantType = GrantType.READ,
+        ttl: int | None = None,
+    ) -> list[Outcome[None]]:
+        """Let a session use tokens for ``ttl`` seconds (the configured default where None).
+
+        Raises:
+            RoleForbidden: only applications may grant.
+            InvalidRequest: ``ttl`` is past the configured maximum.
+            Conflict: the session has ended.
+        """
+        self._admit(call, Action.GRANT_SET, _GRANTERS, session=session)
+        now = int(self.now())
+        expires = self._grant_expiry(call, ttl, now)
+        presented = self._present(call, texts)
+        found = self._find(presented)
+        existing = [one.token.canonical for one in found if not isinstance(one, LunaCoreError)]
+        if existing:
+            self.grants.allow(session, existing, (kind,), now=now, expires=expires)
+        self._write_audit(call, Action.GRANT_SET, presented, found, session=session, type=kind.value)
+        return [one if isinstance(one, LunaCoreError) else None for one in found]
+
+    def verify(
+        self, call: Call, session: Session, texts: Sequence[str], *, kind: GrantType = GrantType.STORE
+    ) -> list[Outcome[bool]]:
+        """Tell whether the session holds a live grant of that kind; for a store grant also whether the value is there.
+
+        The first time that the value is found there, its size and ETag are recorded.
+
+        Raises:
+            RoleForbidden: only applications may ask.
+        """
+        self._admit(call, Action.GRANT_VERIFY, _GRANTERS, session=session)
+        presented = self._present(call, texts)
+        granted = self._expiries(session, presented, kind, int(self.now()))
+        found = self._find(presented)
+        valid = [attempt(self._is_valid, one, expiry, kind) for one, expiry in zip(found, granted, strict=True)]
+        outcomes = [GrantMissing() if one is False else one for one in valid]
+        self._write_audit(call, Action.GRANT_VERIFY, presented, outcomes, session=session, type=kind.value)
+        return valid
+
+    def confirm(self, call: Call, texts: Sequence[str]) -> list[Outcome[bool]]:
+        """As ``verify`` does for store grants, but for programs that transfer values themselves: no session is asked for.
+
+        Raises:
+            RoleForbidden: the caller is no operator.
+        """
+        self._admit(call, Action.GRANT_VERIFY, (Role.OPERATOR,))
+        found = self._find(self._present(call, texts))
+        return [one if isinstance(one, LunaCoreError) else attempt(self._confirm, one) for one in found]
+
+    def revoke(self, call: Call, session: Session, texts: Sequence[str] | None = None) -> list[Outcome[None]]:
+        """Void the session's grants for these tokens, or with None all that it has.
+
+        Raises:
+            RoleForbidden: only applications may revoke.
+        """
+        self._admit(call, Action.GRANT_REVOKE, _GRANTERS, session=session)
+        if texts is None:
+            self.grants.revoke_all(session, now=int(self.now()))
+            self._write_audit(call, Action.GRANT_REVOKE, [None], [None], session=session)
+            return []
+        presented = self._present(call, texts)
+        self.grants.revoke(session, [one.canonical for one in presented if not isinstance(one, LunaCoreError)])
+        self._write_audit(call, Action.GRANT_REVOKE, presented, presented, session=session)
+        return [one if isinstance(one, LunaCoreError) else None for one in presented]
+
+    def end_session(self, call: Call, session: Session) -> None:
+        """End a session: its grants are void from now on, and it is given no new ones.
+
+        Raises:
+            RoleForbidden: a user may end its own session only.
+        """
+        self._admit(call, Action.SESSION_END, session=session)
+        if call.identity.role is Role.USER and call.identity.session != session:
+            raise self._refusal(call, Action.SESSION_END, RoleForbidden("a user may end its own session only"))
+        self.grants.end(session, now=int(self.now()))
+        self._write_audit(call, Action.SESSION_END, [None], [None], session=session)
+
+    def metadata(self, call: Call, texts: Sequence[str]) -> list[Outcome[dict[str, Any]]]:
+        """The metadata of tokens: for a user those that its session may read, for an application any of its tenant.
+
+        Raises:
+            RoleForbidden: the caller is neither user nor application.
+        """
+        self._admit(call, Action.METADATA_GET)
+        presented = self._present(call, texts)
+        granted = self._read_bounds(call, presented, int(self.now()))
+        opened = [
+            attempt(_metadata_of, one, bound)
+            for one, bound in zip(self._find_for(call, presented), granted, strict=True)
+        ]
+        self._write_audit(call, Action.METADATA_GET, presented, opened)
+        return opened
+
+    def delete(self, call: Call, texts: Sequence[str]) -> list[Outcome[None]]:
+        """Erase tokens and their values for good. A token that is not there counts as erased.
+
+        The keys are gone when this returns. The object is removed at once, and once more by the sweep after the last upload URL
+        has expired.
+
+        Raises:
+            RoleForbidden: only applications may delete.
+        """
+        self._admit(call, Action.TOKEN_DELETE, _GRANTERS)
+        presented = self._present(call, texts)
+        self._write_audit(call, Action.TOKEN_DELETE, presented, presented)
+        return [attempt(self._erase, one) for one in self._find(presented)]
+
+    # Who may call
+
+    def _admit(
+        self,
+        call: Call,
+        action: Action,
+        roles: tuple[Role, ...] = _CALLERS,
+        *,
+        session: Session | None = None,
+    ) -> None:
+        if call.identity.role not in roles:
+            raise self._refusal(call, action, RoleForbidden(f"the role {call.identity.role.value} may not do this"))
+        if session is not None and session.tenant != call.identity.tenant:
+            raise self._refusal(call, action, RoleForbidden("the session belongs to another tenant"))
+
+    def _refusal(self, call: Call, action: Action, error: LunaCoreError) -> LunaCoreError:
+        """Write a refusal of a whole call to the audit log; the caller raises what comes back."""
+        self._write_audit(call, action, [None], [error])
+        return error
+
+    def _own_session(self, call: Call, action: Action, named: Session | None, now: int) -> Session | None:
+        """The session that new tokens are granted to: a user's own, or the one that an application names."""
+        if call.identity.role is not Role.USER:
+            if named is not None and self.grants.has_ended(named, now=now):
+                raise self._refusal(call, action, Conflict("the session has ended; tokenize for the new session"))
+            return named
+        own = call.identity.session
+        if own is None or self.grants.has_ended(own, now=now):
+            raise self._refusal(call, action, Unauthenticated("the session has ended; log in again"))
+        if named not in (None, own):
+            raise InvalidRequest("sessionId is for applications; a user's own session is used", field="sessionId")
+        return own
+
+    def _grant_expiry(self, call: Call, ttl: int | None, now: int) -> int:
+        limits = self.grants.limits
+        ttl = limits.default_ttl if ttl is None else ttl
+        if not 0 < ttl <= limits.max_ttl:
+            raise InvalidRequest(
+                f"customDuration must be between 1 second and {limits.max_ttl} seconds", field="customDuration"
+            )
+        expires = call.identity.expires
+        return now + ttl if expires is None else min(now + ttl, expires)
+
+    # Minting
+
+    def _mint(self, call: Call, session: Session | None, value: NewValue, now: int, upload_until: int) -> _Minted:
+        self._check_value(value)
+        token = tokens.mint(self.random)
+        presented = self.lookup.present(call.identity.tenant, tokens.parse(token))
+        contents = Contents(
+            store_key=self.random(KEY_BYTES),
+            value_key=self.random(KEY_BYTES),
+            metadata=metadata_codec.encode(value.metadata),
+            labels=value.labels,
+        )
+        fields = OperatorFields(
+            tenant=call.identity.tenant,
+            session_issuer="" if session is None else session.issuer,
+            placement=Placement(self.random(OBJECT_NAME_BYTES), generation=1, inner=b""),
+            value_format=value.value_format,
+            created=now,
+            upload_until=upload_until,
+            expires=0 if value.ttl is None else now + value.ttl,
+        )
+        record = self.lookup.seal(presented, contents, fields, due=self._unverified_due(fields))
+        return _Minted(_access(token, fields, contents), presented, record)
+
+    def _check_value(self, value: NewValue) -> None:
+        if value.size is not None and value.size < 0:
+            raise InvalidRequest("size must not be negative", field="size")
+        if value.size is not None and value.size > self.policy.max_value_size:
+            raise TooLarge(f"size is {value.size}; values may have {self.policy.max_value_size} bytes at most")
+        if value.value_format is ValueFormat.RAW and not self.objects.takes_raw:
+            raise InvalidRequest(
+                'the object store does not encrypt; valueFormat must be "sealed-v1"', field="valueFormat"
+            )
+        if value.ttl is not None and value.ttl <= 0:
+            raise InvalidRequest("ttl must be at least 1 second", field="ttl")
+        if len(value.labels) > MAX_LABELS:
+            raise InvalidRequest(f"labels may be {MAX_LABELS} at most", field="labels")
+
+    def _unverified_due(self, fields: OperatorFields) -> int:
+        unverified = fields.created + self.policy.unverified_ttl
+        return min(unverified, fields.expires) if fields.expires else unverified
+
+    # Tickets
+
+    def _upload_ticket(self, access: Access, value: NewValue, now: int, ttl: int) -> Ticket:
+        size = value.size
+        if size is not None and access.value_format is ValueFormat.SEALED_V1:
+            size = segments.sealed_size(size)
+        request = self.objects.upload(access.object_name, access.store_key, now=now, ttl=ttl, size=size)
+        return _ticket(access, request)
+
+    def _download_ticket(self, access: Access, until: int | None, now: int) -> Ticket:
+        ttl = _bounded(self.policy.download_ttl, until, now)
+        request = self.objects.download(access.object_name, access.store_key, now=now, ttl=ttl, etag=access.etag)
+        return _ticket(access, request)
+
+    # Reading
+
+    def _readable(self, call: Call, texts: Sequence[str], now: int) -> list[Outcome[_Readable]]:
+        identity = call.identity
+        self._admit(call, Action.DETOKENIZE)
+        if identity.role is not Role.USER and not identity.may_read:
+            refusal = RoleForbidden("this application may not read values; may_read is not set for it")
+            raise self._refusal(call, Action.DETOKENIZE, refusal)
+        self._count_reads(call, len(texts), now)
+        presented = self._present(call, texts)
+        bounds = self._read_bounds(call, presented, now)
+        readable = [
+            attempt(_open_readable, text, one, bound)
+            for text, one, bound in zip(texts, self._find_for(call, presented), bounds, strict=True)
+        ]
+        self._write_audit(call, Action.DETOKENIZE, presented, readable)
+        return readable
+
+    def _count_reads(self, call: Call, count: int, now: int) -> None:
+        limit = self.reads.get(call.identity.role)
+        if limit is None:
+            return
+        session = call.identity.session
+        subject = (call.identity.tenant, call.identity.issuer, "" if session is None else session.id)
+        try:
+            limit.take(subject, count, now=now)
+        except RateLimited as refusal:
+            raise self._refusal(call, Action.DETOKENIZE, refusal) from None
+
+    def _read_bounds(
+        self, call: Call, presented: Sequence[Outcome[PresentedToken]], now: int
+    ) -> list[Outcome[int | None]]:
+        """For each token the Unix second until which the caller may read it, None for no bound."""
+        if call.identity.role is not Role.USER:
+            return [None] * len(presented)
+        session = call.identity.session
+        if session is None:
+            raise Unauthenticated("a user needs a session")
+        expiries = self._expiries(session, presented, GrantType.READ, now)
+        return [_bound(one, expiry) for one, expiry in zip(presented, expiries, strict=True)]
+
+    def _expiries(
+        self, session: Session, presented: Sequence[Outcome[PresentedToken]], kind: GrantType, now: int
+    ) -> list[int | None]:
+        known = [one.canonical for one in presented if not isinstance(one, LunaCoreError)]
+        found = iter(self.grants.expiries(session, known, kind, now=now))
+        return [None if isinstance(one, LunaCoreError) else next(found) for one in presented]
+
+    # Tokens and their records
+
+    def _present(self, call: Call, texts: Sequence[str]) -> list[Outcome[PresentedToken]]:
+        return [attempt(self._present_one, call.identity.tenant, text) for text in texts]
+
+    def _present_one(self, tenant: str, text: str) -> PresentedToken:
+        return self.lookup.present(tenant, tokens.parse(text))
+
+    def _find(self, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
+        found = iter(self.lookup.find([one for one in presented if not isinstance(one, LunaCoreError)]))
+        return [one if isinstance(one, LunaCoreError) else next(found) for one in presented]
+
+    def _find_for(self, call: Call, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
+        """As ``_find``, but a user cannot tell a token that does not exist from one that is not granted."""
+        found = self._find(presented)
+        if call.identity.role is not Role.USER:
+            return found
+        return [GrantMissing() if isinstance(one, TokenNotFound) else one for one in found]
+
+    def _is_valid(self, found: Outcome[Found], expiry: int | None, kind: GrantType) -> bool:
+        if isinstance(found, TokenNotFound):
+            return False
+        if isinstance(found, LunaCoreError):
+            raise found
+        if expiry is None:
+            return False
+        return kind is not GrantType.STORE or self._confirm(found)
+
+    def _confirm(self, found: Found) -> bool:
+        """Record what the store says of the upload, once; False while there is none."""
+        for _ in range(_CHANGE_ATTEMPTS):
+            if found.state is RecordState.STORED:
+                return True
+            contents = found.contents()
+            stat = self.objects.stat(found.fields.placement.object_name, contents.store_key)
+            if stat is None:
+                return False
+            confirmed = evolve(found.fields, size=stat.size, etag=stat.etag)
+            if self.lookup.change(found.opened, confirmed, state=RecordState.STORED, due=confirmed.expires):
+                return True
+            found = only(self.lookup.find([found.token]))
+        raise Conflict("the token is being changed by others at this moment; try again")
+
+    def _erase(self, found: Outcome[Found]) -> None:
+        if isinstance(found, TokenNotFound):
+            return
+        if isinstance(found, LunaCoreError):
+            raise found
+        self.eraser.erase(found.opened)
+
+    # The audit log
+
+    def _write_audit(
+        self,
+        call: Call,
+        action: Action,
+        presented: Sequence[object],
+        outcomes: Sequence[object],
+        *,
+        session: Session | None = None,
+        **detail: str,
+    ) -> None:
+        session = session or call.identity.session
+        fingerprint = "" if session is None else session_fingerprint(session, self.keyring)
+        time = self.now()
+        self.audit.write(
+            [
+                AuditEvent(
+                    time=time,
+                    action=action,
+                    outcome=outcome.name if isinstance(outcome, LunaCoreError) else ALLOWED,
+                    tenant=call.identity.tenant,
+                    role=call.identity.role,
+                    issuer=call.identity.issuer,
+                    token=getattr(one, "fingerprint", ""),
+                    session=fingerprint,
+                    request=call.request,
+                    reason=call.reason,
+                    detail=detail,
+                )
+                for one, outcome in zip(presented, outcomes, strict=True)
+            ]
+        )
+
+
+def _open_readable(text: str, found: Outcome[Found], bound: Outcome[int | None]) -> _Readable:
+    until = only([bound])
+    opened = only([found])
+    return _Readable(_access(Token(text), opened.fields, opened.contents()), until)
+
+
+def _bound(presented: Outcome[PresentedToken], expiry: int | None) -> Outcome[int | None]:
+    if isinstance(presented, LunaCoreError):
+        return presented
+    return GrantMissing() if expiry is None else expiry
+
+
+def _metadata_of(found: Outcome[Found], bound: Outcome[int | None]) -> dict[str, Any]:
+    only([bound])
+    return metadata_codec.decode(only([found]).contents().metadata)
+
+
+def _access(token: Token, fields: OperatorFields, contents: Contents) -> Access:
+    return Access(
+        token=token,
+        object_name=fields.placement.object_name,
+        store_key=contents.store_key,
+        value_key=contents.value_key,
+        value_format=fields.value_format,
+        etag=fields.etag,
+        size=fields.size,
+    )
+
+
+def _ticket(access: Access, request: SignedRequest) -> Ticket:
+    sealed = access.value_format is ValueFormat.SEALED_V1
+    return Ticket(access.token, request, access.value_format, access.value_key if sealed else None)
+
+
+def _bounded(ttl: int, until: int | None, now: int) -> int:
+    """Seconds that a ticket may live: as configured, but no longer than what permits it."""
+    return ttl if until is None else min(ttl, until - now)
