@@ -1,0 +1,1 @@
+"""Audit sinks: where audit events can go."""

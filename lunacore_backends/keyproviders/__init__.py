@@ -1,0 +1,1 @@
+"""Key providers: what the keyring can be sealed by."""
