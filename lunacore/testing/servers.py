@@ -1,0 +1,114 @@
+"""Real servers for black-box tests: a WSGI application in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+_POLL_SECONDS: Final = 0.05
+_LOG_BYTES: Final = 1 << 20
+
+
+class WSGIProcess:
+    """A WSGI application served by granian on a free port of 127.0.0.1, as a context manager.
+
+    Args:
+        module: the Python file that holds the application's factory.
+        factory: a function without arguments that returns the application.
+        environment: what to add to the environment of the process.
+        threads: how many requests are worked on at once.
+    """
+
+    def __init__(
+        self, module: Path, *, factory: str = "create", environment: Mapping[str, str] | None = None, threads: int = 8
+    ) -> None:
+        self._target = f"{module}:{factory}"
+        self._environment = {**os.environ, **(environment or {})}
+        self._threads = threads
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the process has written so far."""
+        # The process writes at the position that a seek here would move.
+        return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
+
+    def peak_memory(self) -> int:
+        """The most memory that any process of the server has had resident so far, in bytes; Linux only."""
+        assert self._process is not None
+        workers = (
+            Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii").split()
+        )
+        return max(_peak_memory(pid) for pid in (str(self._process.pid), *workers))
+
+    def __enter__(self) -> Self:
+        arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        arguments += ["--blocking-threads", str(self._threads), "--no-ws", "--factory", self._target]
+        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
+            [sys.executable, "-m", "granian", *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        try:
+            self._await_port(self._process)
+        except BaseException:
+            self._stop(self._process)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._stop(self._process)
+        self._log.close()
+
+    def _await_port(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(_POLL_SECONDS)
+        raise RuntimeError(f"the server did not start:\n{self.log}")
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _peak_memory(pid: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the system does not tell the peak memory of a process")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
