@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from lunacore import durations
 from lunacore.errors import ConfigError, InvalidRequest
+from lunacore.sigv4 import MAX_EXPIRES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +53,13 @@ def _positive(given: object, setting: str) -> int:
     return number
 
 
+def _port(given: object, setting: str) -> int:
+    number = _positive(given, setting)
+    if number > 65_535:
+        raise ConfigError(f"{setting} must be a port, 1 to 65535")
+    return number
+
+
 def _boolean(given: object, setting: str) -> bool:
     if isinstance(given, bool):
         return given
@@ -74,6 +82,13 @@ def _positive_seconds(given: object, setting: str) -> int:
     return seconds
 
 
+def _signed_seconds(given: object, setting: str) -> int:
+    seconds = _positive_seconds(given, setting)
+    if seconds > MAX_EXPIRES:
+        raise ConfigError(f"{setting} must be at most {MAX_EXPIRES // 86_400}d, the longest life of a presigned URL")
+    return seconds
+
+
 def _texts(given: object, setting: str) -> tuple[str, ...]:
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(",") if part.strip())
@@ -84,7 +99,10 @@ def _texts(given: object, setting: str) -> tuple[str, ...]:
 
 def _web_url(given: object, setting: str) -> str:
     url = _text(given, setting).rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError(f"{setting} must be a URL such as https://secure.example.com") from None
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ConfigError(f"{setting} must be a URL such as https://secure.example.com")
     return url
@@ -129,7 +147,7 @@ class TokenizerSettings:
 
     public_url: str = setting(_web_url, "")
     host: str = setting(_text, "127.0.0.1")
-    port: int = setting(_positive, 37766)
+    port: int = setting(_port, 37766)
     operations: str = setting(_text, "127.0.0.1:37767")
     workers: int = setting(_positive, 1)
     threads: int = setting(_positive, 8)
@@ -150,8 +168,8 @@ class TokenizerSettings:
 class TicketSettings:
     """``[tickets]``: lifetimes of signed URLs in seconds, and the largest value in bytes."""
 
-    upload_ttl: int = setting(_positive_seconds, 300)
-    download_ttl: int = setting(_positive_seconds, 120)
+    upload_ttl: int = setting(_signed_seconds, 300)
+    download_ttl: int = setting(_signed_seconds, 120)
     max_value_size: int = setting(_positive, 5 * 1024**3)
 
 
@@ -199,13 +217,32 @@ class GatewaySettings:
 
     public_url: str = setting(_web_url, "")
     host: str = setting(_text, "127.0.0.1")
-    port: int = setting(_positive, 37768)
+    port: int = setting(_port, 37768)
     key: str = setting(_text, "", secret=True)
 
 
 @frozen
 class IdentitySettings:
-    """One ``[[identity]]``: whose JWTs are believed, and what they may be."""
+    """One ``[[identity]]``: whose JWTs are believed, and what they may be.
+
+    Attributes:
+        name: what messages and logs call the provider.
+        kind: ``application`` (a back end that signs its own JWTs) or ``proxy`` (an auth proxy; yields users only).
+        issuer: the ``iss`` of its JWTs, exactly.
+        jwks: where its public keys are: an ``https://`` URL, ``http://`` on loopback, or ``file:///…``.
+        jwks_ca: PEM file of the certificates to trust for ``jwks``, in place of the system's.
+        private_addresses: whether ``jwks`` may be served from a private or loopback address.
+        tenant: the tenant that its callers belong to.
+        audience: the ``aud`` of its JWTs; empty for the tokenizer's public URL.
+        algorithms: the signature algorithms that it may use.
+        callback: where users without a session are sent to get one.
+        roles: the roles that it may vouch for (applications only).
+        default: whether it is asked for a session when no provider is named.
+        may_read: whether its application may detokenize without a session's grant.
+        direct: whether its user JWTs are taken as they are, as cookie or bearer.
+        header: the request header that holds a proxy's JWT; ``Bearer`` before it is optional.
+        session_claim: the claim that holds a proxy's session id.
+    """
 
     name: str = setting(_text)
     kind: str = setting(_choice("application", "proxy"))
@@ -224,6 +261,7 @@ class IdentitySettings:
     header: str = setting(_text, "Authorization")
     session_claim: str = setting(_text, "sid")
     private_addresses: bool = setting(_boolean, default=False)
+    jwks_ca: str = setting(_text, "")
 
 
 @frozen
@@ -271,6 +309,17 @@ class Config:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
             raise ConfigError(f"the configuration file {path} is not TOML: {problem}") from None
         return cls.from_mapping(given, environ)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the TOML file that ``LUNACORE_CONFIG`` names, if there is one, then the environment over it.
+
+        Raises:
+            ConfigError: naming the file or setting that is wrong.
+        """
+        environ = os.environ if environ is None else environ
+        path = environ.get(f"{_PREFIX}CONFIG")
+        return cls.from_file(path, environ) if path else cls.from_mapping({}, environ)
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Self:
@@ -356,6 +405,8 @@ def _variable(environ: Mapping[str, str], variable: str) -> str | None:
         return Path(path).read_text(encoding="utf-8").removesuffix("\n")
     except OSError as problem:
         raise ConfigError(f"{variable}_FILE names a file that cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{variable}_FILE names a file that is not UTF-8 text") from None
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str], section: str, names: list[str]) -> None:
