@@ -33,7 +33,7 @@ def check(store: RecordStore, keyring: Keyring, *, now: float, random: Callable[
     """
     for _ in range(_ATTEMPTS):
         present = store.get([NAME])[0]
-        if present is not None and _serial(present, keyring) == keyring.serial:
+        if present is not None and _is_current(present, keyring, now):
             return
         revision = 1 if present is None else present.header.revision + 1
         fresh = _make(keyring, revision, now, random)
@@ -50,6 +50,12 @@ def is_new(store: RecordStore) -> bool:
     return store.get([NAME])[0] is None
 
 
+def _is_current(record: Record, keyring: Keyring, now: float) -> bool:
+    """Whether the canary needs no rewriting; it follows the active root key, so that older ones can be retired."""
+    serial = _serial(record, keyring)
+    return serial == keyring.serial and record.header.root_version >= keyring.active(KeyPurpose.ROOT, now).version
+
+
 def _serial(record: Record, keyring: Keyring) -> int:
     header, owner, sealed = records.split(record.body)
     if owner[:ID_BYTES] != keyring.id:
@@ -58,7 +64,13 @@ def _serial(record: Record, keyring: Keyring) -> int:
             "check the settings tokenizer.keyring and tokenizer.records"
         )
     associated = record.body[: len(record.body) - len(sealed)]
-    serial = int.from_bytes(keys.unseal(_key(keyring, header.root_version), sealed, associated), "big")
+    key = _key(keyring, header.root_version)
+    try:
+        serial = int.from_bytes(keys.unseal(key, sealed, associated), "big")
+    except IntegrityError as damaged:
+        raise KeyringError(
+            "the record store's canary does not open with this keyring; one of the two was damaged or tampered with"
+        ) from damaged
     if serial > keyring.serial:
         raise KeyringError(
             f"the keyring is older (serial {keyring.serial}) than the one last used with this record store "
@@ -89,5 +101,3 @@ def _key(keyring: Keyring, version: int) -> bytes:
             f"the keyring lacks root key version {version}, which the record store was last used with; "
             "restore the newest keyring"
         ) from unknown
-    except IntegrityError as damaged:
-        raise KeyringError("the record store's canary does not open with this keyring") from damaged

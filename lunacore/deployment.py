@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lunacore.config import Config
+    from lunacore.gateway_keys import GatewayKeys
     from lunacore.stores import AuditSink, ExpiringStore, KeyProvider, KeyringStore, ObjectStore, RecordStore
 
 DEFAULT_TENANT: Final = "default"
@@ -58,9 +59,7 @@ class Deployment:
     def close(self) -> None:
         """Close every part that has something to close."""
         for part in (self.objects, self.grants, self.records, self.audit):
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+            _close(part)
 
 
 def open_deployment(
@@ -76,14 +75,19 @@ def open_deployment(
         KeyringError: the keyring is missing, does not open, or is not that of the record store.
         StoreUnavailable: a store cannot be reached.
     """
-    opening = _Opening(config, now, random)
-    records = opening.records()
-    grants = opening.grants()
-    keyring_store, providers = opening.keyring(records)
-    source = KeyringSource(keyring_store, providers, now=now)
-    canary.check(records, source.keyring, now=now(), random=random)
-    objects = opening.objects(source)
-    audit = opening.audit()
+    opening = Opening(config, now, random)
+    with ExitStack() as undo:
+        records = opening.records()
+        undo.callback(_close, records)
+        grants = opening.grants()
+        undo.callback(_close, grants)
+        keyring_store, providers = opening.keyring(records)
+        source = KeyringSource(keyring_store, providers, now=now)
+        canary.check(records, source.keyring, now=now(), random=random)
+        objects = opening.objects(source)
+        undo.callback(_close, objects)
+        audit = opening.audit()
+        undo.pop_all()
     lookup = Lookup(records, source, random)
     tokenizer = Tokenizer(
         lookup=lookup,
@@ -123,7 +127,7 @@ def init_keyring(
     Raises:
         KeyringError: there is a keyring already, or the record store was used with one; nothing is changed then.
     """
-    opening = _Opening(config, now, random)
+    opening = Opening(config, now, random)
     records = opening.records()
     try:
         if not canary.is_new(records):
@@ -137,14 +141,15 @@ def init_keyring(
         opening.audit().write([_init_event(created, now())])
         return created
     finally:
-        close = getattr(records, "close", None)
-        if close is not None:
-            close()
+        _close(records)
 
 
 @frozen
-class _Opening:
-    """Opens parts one by one; a setting that is empty means the embedded default."""
+class Opening:
+    """Opens parts one by one; a setting that is empty means the embedded default.
+
+    For programs that need only some of the parts; the others use ``open_deployment``.
+    """
 
     config: Config
     now: Callable[[], float]
@@ -158,14 +163,14 @@ class _Opening:
         store: ExpiringStore = self._open("grants", self.config.tokenizer.grants, "sqlite", "grants.sqlite")
         return store
 
-    def objects(self, source: KeyringSource) -> ObjectStore:
+    def objects(self, gateway_keys: GatewayKeys) -> ObjectStore:
         store: ObjectStore = self._open(
             "objects",
             self.config.tokenizer.objects,
             "file",
             "objects",
             gateway_url=self.config.gateway_url,
-            gateway_keys=source,
+            gateway_keys=gateway_keys,
         )
         return store
 
@@ -176,7 +181,16 @@ class _Opening:
     def keyring(self, records: RecordStore) -> tuple[KeyringStore, Sequence[KeyProvider]]:
         """The keyring's place and what seals it; an embedded keyring is made if nothing was ever kept here."""
         store = self.keyring_store(records)
-        if not self._makes_keyring() or store.read() is not None or not canary.is_new(records):
+        if store.read() is not None:
+            return store, self.key_providers(create=False)
+        is_new = canary.is_new(records)
+        # Read once more: another process may have made keyring and canary since the first look.
+        if not is_new and store.read() is None:
+            raise KeyringError(
+                "the keyring is not where tokenizer.keyring says, and the record store was used with one: restore it from its "
+                "backup, since a new one could open nothing"
+            )
+        if not is_new or not self._makes_keyring():
             return store, self.key_providers(create=False)
         providers = self.key_providers(create=True)
         with suppress(Conflict):  # another process was first; its keyring is as good
@@ -218,6 +232,12 @@ class _Opening:
         directory = self.config.data_dir
         _make_data_dir(directory)
         return f"{scheme}://{_quoted(directory / name)}"
+
+
+def _close(part: object) -> None:
+    close = getattr(part, "close", None)
+    if close is not None:
+        close()
 
 
 def _make_data_dir(directory: Path) -> None:

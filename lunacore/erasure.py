@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lunacore.records import OpenedRecord, Record
     from lunacore.stores import ObjectStore
 
-_ATTEMPTS: Final = 5
 _PAGE: Final = 500
 
 
@@ -45,21 +44,22 @@ class Eraser:
         """Erase a token whatever state it is in; say whether the record is gone too, or left to a later sweep.
 
         Raises:
-            Conflict: the record keeps changing under our hands.
-            StoreUnavailable: the record store cannot be reached; nothing was erased.
+            Conflict: the record is not as it was opened: changed, moved or gone. Nothing was erased; look it up again.
+            StoreUnavailable: the record store cannot be reached; erase again.
         """
-        marked = self._mark(opened)
-        return marked is None or self.finish(marked)
+        if not self._mark(opened):
+            raise Conflict("the token is being changed by others at this moment; try again")
+        return self.finish(opened)
 
     def finish(self, opened: OpenedRecord) -> bool:
         """Remove the objects of an erased record, and the record itself once no upload URL can bring them back."""
         try:
             self.objects.delete(opened.fields.object_names)
+            if opened.fields.upload_until > self.now():
+                return False
+            self.lookup.store.delete([opened.record.name])
         except StoreUnavailable:
             return False  # the keys are gone, and the sweep comes back to it
-        if opened.fields.upload_until > self.now():
-            return False
-        self.lookup.store.delete([opened.record.name])
         return True
 
     def due(self, now: int) -> Iterator[Record]:
@@ -74,26 +74,20 @@ class Eraser:
         was = record.header.state
         try:
             opened = self.lookup.open(record)
-            done = self.finish(opened) if was is RecordState.ERASING else self.erase(opened)
-        except (Conflict, IntegrityError, StoreUnavailable) as problem:
+            return Swept(record.name, was, self.erase(opened))
+        except Conflict:
+            # Confirmed meanwhile, and so not due any more, or swept by another process; the next sweep sees.
+            return Swept(record.name, was, done=False)
+        except (IntegrityError, StoreUnavailable) as problem:
             return Swept(record.name, was, done=False, problem=problem.message)
-        return Swept(record.name, was, done)
 
-    def _mark(self, opened: OpenedRecord) -> OpenedRecord | None:
-        """Drop the inner seals in one compare-and-swap; None if the record is gone by now."""
-        for _ in range(_ATTEMPTS):
-            if opened.header.state is RecordState.ERASING:
-                return opened
-            erased = opened.fields.erased()
-            due = max(erased.upload_until, int(self.now()))
-            swapped = self.lookup.change(opened, erased, state=RecordState.ERASING, due=due)
-            record = self.lookup.store.get([opened.record.name])[0]
-            if record is None:
-                return None
-            opened = self.lookup.open(record)
-            if swapped:
-                return opened
-        raise Conflict("the token is being changed by others at this moment; try again")
+    def _mark(self, opened: OpenedRecord) -> bool:
+        """Drop the inner seals in one compare-and-swap; say whether they are dropped."""
+        if opened.header.state is RecordState.ERASING:
+            return True
+        erased = opened.fields.erased()
+        due = max(erased.upload_until, int(self.now()))
+        return self.lookup.change(opened, erased, state=RecordState.ERASING, due=due)
 
 
 def _is_token(record: Record) -> bool:

@@ -35,13 +35,13 @@ class FieldReader:
         return self.take(int.from_bytes(self.take(4), "big"))
 
     def text(self) -> str:
-        try:
-            return self.lp().decode()
-        except UnicodeDecodeError:
-            raise IntegrityError("an encoded text is not UTF-8") from None
+        return _text(self.lp())
 
     def lp_list(self) -> tuple[bytes, ...]:
         return tuple(self.lp() for _ in range(int.from_bytes(self.take(4), "big")))
+
+    def text_list(self) -> tuple[str, ...]:
+        return tuple(_text(item) for item in self.lp_list())
 
     def numbers(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
@@ -52,3 +52,10 @@ class FieldReader:
     def finish(self) -> None:
         if self._at != len(self._data):
             raise IntegrityError("bytes are left over behind the last encoded field")
+
+
+def _text(encoded: bytes) -> str:
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        raise IntegrityError("an encoded text is not UTF-8") from None

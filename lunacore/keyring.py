@@ -59,11 +59,14 @@ class Keyring:
     keys: tuple[VersionedKey, ...]
 
     def active(self, purpose: KeyPurpose, now: float) -> VersionedKey:
-        """The newest key of the purpose that is no longer staged."""
-        for key in self.newest_first(purpose):
-            if key.active_from <= now:
-                return key
-        raise KeyringError(f"the keyring holds no active {purpose.name.lower()} key; is this machine's clock right?")
+        """The newest key of the purpose that is no longer staged.
+
+        Where all are staged, as for a machine whose clock is behind, it is the oldest: somebody uses that one already.
+        """
+        known = self.newest_first(purpose)
+        if not known:
+            raise KeyringError(f"the keyring holds no {purpose.name.lower()} key")
+        return next((key for key in known if key.active_from <= now), known[-1])
 
     def newest_first(self, purpose: KeyPurpose) -> list[VersionedKey]:
         """Every key of the purpose, staged ones included."""

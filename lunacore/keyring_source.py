@@ -6,6 +6,7 @@ its own token.
 
 from __future__ import annotations
 
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from attrs import define, field, frozen
 
 from lunacore import keyring as keyrings
 from lunacore import keys
-from lunacore.errors import IntegrityError, KeyringError, StoreUnavailable, UnknownKeyVersion
+from lunacore.errors import KeyringError, LunaCoreError, StoreUnavailable, UnknownKeyVersion
 from lunacore.gateway_keys import credentials
 from lunacore.keyring import KeyPurpose
 
@@ -45,13 +46,25 @@ class SessionKeys:
     signing: bytes = field(repr=False)
 
 
+@frozen
+class _Active:
+    """What is active from one activation of a staged key to the next, worked out once."""
+
+    since: float
+    until: float
+    lookup_version: int
+    root: tuple[int, bytes] = field(repr=False)
+    session_keys: tuple[SessionKeys, ...] = field(repr=False)
+    gateway: Credentials = field(repr=False)
+
+
 @define
 class _Loaded:
     keyring: Keyring
     sealed: bytes = field(repr=False)
     checked: float
+    active: _Active | None = field(default=None, repr=False)
     tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
-    session_keys: dict[int, SessionKeys] = field(factory=dict, repr=False)
 
 
 class KeyringSource:
@@ -76,9 +89,9 @@ class KeyringSource:
 
     def tenant_key(self, tenant: str, version: int | None = None) -> tuple[int, bytes]:
         """The lookup version and the tenant key under it; the active version unless one is named."""
-        loaded = self._current()
         if version is None:
-            version = loaded.keyring.active(KeyPurpose.LOOKUP, self._now()).version
+            version = self._active().lookup_version
+        loaded = self._current()
         cached = loaded.tenant_keys.get((version, tenant))
         if cached is None:
             secret = loaded.keyring.of_version(KeyPurpose.LOOKUP, version).secret
@@ -96,8 +109,7 @@ class KeyringSource:
 
     def active_root(self) -> tuple[int, bytes]:
         """Version and key of the active root."""
-        key = self._current().keyring.active(KeyPurpose.ROOT, self._now())
-        return key.version, key.secret
+        return self._active().root
 
     def root_key(self, version: int) -> bytes:
         """The root key of a version; an unknown one makes the keyring reload first.
@@ -117,44 +129,51 @@ class KeyringSource:
                 "restore the newest keyring (setting tokenizer.keyring)"
             ) from unknown
 
-    def session_keys(self) -> list[SessionKeys]:
+    def session_keys(self) -> tuple[SessionKeys, ...]:
         """What the session keys are expanded to: the active version first, then every other that is not retired."""
-        loaded = self._current()
-        known = loaded.keyring.newest_first(KeyPurpose.SESSION)
-        active = loaded.keyring.active(KeyPurpose.SESSION, self._now()).version
-        ordered = sorted(known, key=lambda key: key.version != active)
-        return [self._session_keys(loaded, key.version, key.secret) for key in ordered]
+        return self._active().session_keys
 
-    def active(self, now: float) -> Credentials:
+    def active(self, now: float) -> Credentials:  # noqa: ARG002 - the protocol's; this source has the same clock
         """The gateway credentials to sign with (``GatewayKeys``)."""
-        return credentials(self._current().keyring.active(KeyPurpose.GATEWAY, now))
+        return self._active().gateway
 
     def of(self, access_key: str) -> Credentials | None:
-        """The gateway credentials of an access key (``GatewayKeys``)."""
+        """The gateway credentials of an access key (``GatewayKeys``); an unknown one makes the keyring reload first."""
+        found = self._gateway_credentials(access_key)
+        if found is None:
+            self.refresh()
+            found = self._gateway_credentials(access_key)
+        return found
+
+    def _gateway_credentials(self, access_key: str) -> Credentials | None:
         known = [credentials(key) for key in self._current().keyring.newest_first(KeyPurpose.GATEWAY)]
         return next((one for one in known if one.access_key == access_key), None)
 
     def refresh(self) -> None:
         """Reload now, unless that was done within the last second."""
         with self._lock:
-            if self._now() - self._refreshed >= MIN_REFRESH_INTERVAL:
+            if not 0 <= self._now() - self._refreshed < MIN_REFRESH_INTERVAL:
                 self._reload()
 
     def _current(self) -> _Loaded:
         loaded = self._loaded
-        if self._now() - loaded.checked < RELOAD_PERIOD:
+        if not self._is_stale(loaded):
             return loaded
         with self._lock:
-            if self._loaded is loaded and self._now() - loaded.checked >= RELOAD_PERIOD:
+            if self._is_stale(self._loaded):
                 self._reload()
             return self._loaded
+
+    def _is_stale(self, loaded: _Loaded) -> bool:
+        # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
+        return not 0 <= self._now() - loaded.checked < RELOAD_PERIOD
 
     def _reload(self) -> None:
         self._refreshed = self._loaded.checked = self._now()
         try:
             self._loaded = self._load(self._loaded)
             self.problem = None
-        except (KeyringError, StoreUnavailable, IntegrityError) as problem:
+        except LunaCoreError as problem:
             self.problem = problem.message
 
     def _load(self, present: _Loaded | None) -> _Loaded:
@@ -171,15 +190,34 @@ class KeyringSource:
             raise KeyringError("the keyring was replaced by an older or a foreign one; the loaded one stays in use")
         return _Loaded(keyring=opened, sealed=sealed, checked=self._now())
 
-    @staticmethod
-    def _session_keys(loaded: _Loaded, version: int, secret: bytes) -> SessionKeys:
-        cached = loaded.session_keys.get(version)
-        if cached is None:
-            cached = loaded.session_keys[version] = SessionKeys(
-                version=version,
-                grant=keys.expand(secret, "grant"),
-                fingerprint=keys.expand(secret, "session-fingerprint"),
-                session_hash=keys.expand(secret, "session-hash"),
-                signing=keys.expand(secret, "session-signing"),
-            )
-        return cached
+    def _active(self) -> _Active:
+        loaded, now = self._current(), self._now()
+        active = loaded.active
+        if active is None or not active.since <= now < active.until:
+            active = loaded.active = _active_at(loaded.keyring, now)
+        return active
+
+
+def _active_at(keyring: Keyring, now: float) -> _Active:
+    activations = [key.active_from for key in keyring.keys]
+    root = keyring.active(KeyPurpose.ROOT, now)
+    session = keyring.active(KeyPurpose.SESSION, now)
+    others = [key for key in keyring.newest_first(KeyPurpose.SESSION) if key is not session]
+    return _Active(
+        since=max((moment for moment in activations if moment <= now), default=0),
+        until=min((moment for moment in activations if moment > now), default=inf),
+        lookup_version=keyring.active(KeyPurpose.LOOKUP, now).version,
+        root=(root.version, root.secret),
+        session_keys=tuple(_session_keys(key.version, key.secret) for key in (session, *others)),
+        gateway=credentials(keyring.active(KeyPurpose.GATEWAY, now)),
+    )
+
+
+def _session_keys(version: int, secret: bytes) -> SessionKeys:
+    return SessionKeys(
+        version=version,
+        grant=keys.expand(secret, "grant"),
+        fingerprint=keys.expand(secret, "session-fingerprint"),
+        session_hash=keys.expand(secret, "session-hash"),
+        signing=keys.expand(secret, "session-signing"),
+    )

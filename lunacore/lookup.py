@@ -150,9 +150,14 @@ class Lookup:
         return records.open_record(record, self.keyring.root_key)
 
     def _settle(self, token: PresentedToken, record: Record | None) -> Found:
-        if record is not None:
-            return self._open(token, record)
-        return self._find_under_older(token)
+        if record is None:
+            older = self._find_under_older(token)
+            if older is not None:
+                return self._move(older, token)
+            record = self._look_again(token)
+        if record is None:
+            raise TokenNotFound
+        return self._open(token, record)
 
     def _open(self, token: PresentedToken, record: Record) -> Found:
         opened = self.open(record)
@@ -161,13 +166,19 @@ class Lookup:
             raise TokenNotFound
         return Found(token, opened)
 
-    def _find_under_older(self, token: PresentedToken) -> Found:
+    def _find_under_older(self, token: PresentedToken) -> Found | None:
         for version in self.keyring.older_lookup_versions(token.lookup_version):
             older = self.present(token.tenant, token.parsed, version)
             record = self.store.get([older.keys.record_name])[0]
             if record is not None:
-                return self._move(self._open(older, record), token)
-        raise TokenNotFound
+                return self._open(older, record)
+        return None
+
+    def _look_again(self, token: PresentedToken) -> Record | None:
+        """Another process may have moved the record here after we had looked here and before we looked under older names."""
+        if not self.keyring.older_lookup_versions(token.lookup_version):
+            return None
+        return self.store.get([token.keys.record_name])[0]
 
     def _move(self, found: Found, token: PresentedToken) -> Found:
         if found.token.lookup_version > token.lookup_version:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_METADATA_BYTES: Final = 4096
+MAX_METADATA_DEPTH: Final = 32  # far from what would exhaust the stack of whoever reads it
 
 _MEMBERS: Final = ("dataType", "customFields", "createdAt", "fileinfo")
 _FILE_MEMBERS: Final = ("filename", "type", "lastModified")
@@ -25,9 +26,11 @@ def encode(metadata: Mapping[str, Any]) -> bytes:
         TooLarge: past 4096 bytes.
     """
     _check(metadata)
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise InvalidRequest(f"metadata may be nested {MAX_METADATA_DEPTH} deep at most", field="metadata")
     try:
         encoded = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise InvalidRequest("metadata must hold only what JSON can say", field="metadata") from None
     if len(encoded) > MAX_METADATA_BYTES:
         raise TooLarge(f"metadata has {len(encoded)} bytes; at most {MAX_METADATA_BYTES} are kept")
@@ -57,6 +60,14 @@ def _check_file(fileinfo: Mapping[str, Any]) -> None:
         raise InvalidRequest("metadata.fileinfo.filename must be a string", field="metadata.fileinfo.filename")
     _expect(fileinfo, "type", (str,), "a string", "metadata.fileinfo")
     _expect(fileinfo, "lastModified", (str, int, float), "a string or a number", "metadata.fileinfo")
+
+
+def _is_deeper(part: object, depth: int) -> bool:
+    if isinstance(part, dict):
+        part = list(part.values())
+    if not isinstance(part, list | tuple):
+        return False
+    return depth == 0 or any(_is_deeper(inner, depth - 1) for inner in part)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

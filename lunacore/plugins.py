@@ -67,6 +67,8 @@ class BackendURL:
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError:
             raise ConfigError(f"{setting} is not a URL") from None
+        if parts.fragment or text.endswith("#"):
+            raise ConfigError(f"{setting} holds a '#'; write it as %23")
         if not parts.scheme:
             raise ConfigError(f"{setting} must be a URL such as file:///path or sqlite:///path")
         if len(dict(pairs)) != len(pairs):

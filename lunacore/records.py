@@ -28,6 +28,7 @@ SUITE: Final = 1  # HKDF-SHA256 and AES-256-GCM
 OBJECT_NAME_BYTES: Final = 32
 LABEL_HASH_BYTES: Final = 16
 MAX_LABELS: Final = 255
+MAX_LABEL_BYTES: Final = 256
 UNKNOWN_SIZE: Final = 2**64 - 1
 
 _FIXED = struct.Struct(">4sBBBBIIQQB")
@@ -120,7 +121,7 @@ class Record:
 class Placement:
     """One object and the inner seal that holds its keys."""
 
-    object_name: bytes
+    object_name: bytes = field(repr=False)
     generation: int
     inner: bytes = field(repr=False)
 
@@ -152,7 +153,7 @@ class OperatorFields:
     size: int | None = None
     etag: str = ""
     following: Placement | None = None
-    leftover: tuple[bytes, ...] = ()
+    leftover: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def object_names(self) -> tuple[bytes, ...]:
@@ -235,7 +236,7 @@ class Contents:
         reader = FieldReader(plain)
         store_key, value_key = reader.take(keys.KEY_BYTES), reader.take(keys.KEY_BYTES)
         metadata = reader.lp()
-        labels = tuple(label.decode() for label in reader.lp_list())
+        labels = reader.text_list()
         reader.finish()
         return cls(store_key=store_key, value_key=value_key, metadata=metadata, labels=labels)
 
@@ -276,10 +277,10 @@ def seal_record(
     root_key: bytes,
     random: Callable[[int], bytes],
 ) -> Record:
-    """Put a record together: header ‖ commitment ‖ outer seal."""
-    encoded = header.encode()
-    sealed = keys.seal(keys.outer_key(root_key, name), fields.encode(), encoded, random)
-    return Record(name, encoded + commitment + sealed)
+    """Put a record together: header ‖ commitment ‖ outer seal, which authenticates both."""
+    associated = header.encode() + commitment
+    sealed = keys.seal(keys.outer_key(root_key, name), fields.encode(), associated, random)
+    return Record(name, associated + sealed)
 
 
 @frozen
@@ -304,7 +305,7 @@ def open_record(record: Record, root_key_of: Callable[[int], bytes]) -> OpenedRe
     if header.record_type is not RecordType.TOKEN:
         raise IntegrityError("this record is not a token's")
     outer = keys.outer_key(root_key_of(header.root_version), record.name)
-    plain = keys.unseal(outer, sealed, record.body[: len(record.body) - len(commitment) - len(sealed)])
+    plain = keys.unseal(outer, sealed, record.body[: len(record.body) - len(sealed)])
     return OpenedRecord(record, header, commitment, OperatorFields.decode(plain))
 
 

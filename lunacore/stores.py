@@ -200,7 +200,11 @@ class ExpiringStore(Protocol):
     def increment(self, key: bytes, by: int, expires: int, now: int) -> int:
         """Add to a counter and return its new value. Atomic.
 
-        A counter that is absent or expired starts at 0 and is given ``expires``; a live one keeps the expiry it has.
+        A counter that is absent or expired starts at 0 and is given ``expires``; a live one keeps the expiry it has. ``get``
+        reads it as a signed decimal number in ASCII.
+
+        Raises:
+            ValueError: what stands there is no counter, or would no longer fit 64 bits.
         """
         ...
 

@@ -8,6 +8,7 @@ role that may not make it, a store that cannot be reached) is raised.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
@@ -31,6 +32,7 @@ from lunacore.identity import Role
 from lunacore.keys import KEY_BYTES
 from lunacore.outcomes import attempt, only
 from lunacore.records import (
+    MAX_LABEL_BYTES,
     MAX_LABELS,
     OBJECT_NAME_BYTES,
     Contents,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from lunacore.tickets import NewValue
 
 _CHANGE_ATTEMPTS: Final = 5
+_MAX_VALUE_TTL: Final = 100 * 365 * 24 * 3600
 _CALLERS: Final = (Role.USER, Role.APPLICATION, Role.OPERATOR)
 _GRANTERS: Final = (Role.APPLICATION, Role.OPERATOR)
 
@@ -195,12 +198,14 @@ class Tokenizer:
         self._admit(call, Action.GRANT_SET, _GRANTERS, session=session)
         now = int(self.now())
         expires = self._grant_expiry(call, ttl, now)
+        self._require_live(call, Action.GRANT_SET, session, now)
         presented = self._present(call, texts)
         found = self._find(presented)
         existing = [one.token.canonical for one in found if not isinstance(one, LunaCoreError)]
+        # Written first: a grant that the log does not show must not stand.
+        self._write_audit(call, Action.GRANT_SET, presented, found, session=session, type=kind.value)
         if existing:
             self.grants.allow(session, existing, (kind,), now=now, expires=expires)
-        self._write_audit(call, Action.GRANT_SET, presented, found, session=session, type=kind.value)
         return [one if isinstance(one, LunaCoreError) else None for one in found]
 
     def verify(
@@ -288,7 +293,7 @@ class Tokenizer:
         self._admit(call, Action.TOKEN_DELETE, _GRANTERS)
         presented = self._present(call, texts)
         self._write_audit(call, Action.TOKEN_DELETE, presented, presented)
-        return [attempt(self._erase, one) for one in self._find(presented)]
+        return [attempt(self._erase, one) for one in self._find_swept_or_not(presented)]
 
     # Who may call
 
@@ -302,6 +307,8 @@ class Tokenizer:
     ) -> None:
         if call.identity.role not in roles:
             raise self._refusal(call, action, RoleForbidden(f"the role {call.identity.role.value} may not do this"))
+        if call.identity.expires is not None and call.identity.expires <= int(self.now()):
+            raise self._refusal(call, action, Unauthenticated("the credential has expired; get a new one"))
         if session is not None and session.tenant != call.identity.tenant:
             raise self._refusal(call, action, RoleForbidden("the session belongs to another tenant"))
 
@@ -313,8 +320,8 @@ class Tokenizer:
     def _own_session(self, call: Call, action: Action, named: Session | None, now: int) -> Session | None:
         """The session that new tokens are granted to: a user's own, or the one that an application names."""
         if call.identity.role is not Role.USER:
-            if named is not None and self.grants.has_ended(named, now=now):
-                raise self._refusal(call, action, Conflict("the session has ended; tokenize for the new session"))
+            if named is not None:
+                self._require_live(call, action, named, now)
             return named
         own = call.identity.session
         if own is None or self.grants.has_ended(own, now=now):
@@ -323,6 +330,11 @@ class Tokenizer:
             raise InvalidRequest("sessionId is for applications; a user's own session is used", field="sessionId")
         return own
 
+    def _require_live(self, call: Call, action: Action, session: Session, now: int) -> None:
+        if self.grants.has_ended(session, now=now):
+            ended = Conflict("the session has ended; let the user log in again, and use the new session")
+            raise self._refusal(call, action, ended)
+
     def _grant_expiry(self, call: Call, ttl: int | None, now: int) -> int:
         limits = self.grants.limits
         ttl = limits.default_ttl if ttl is None else ttl
@@ -330,8 +342,7 @@ class Tokenizer:
             raise InvalidRequest(
                 f"customDuration must be between 1 second and {limits.max_ttl} seconds", field="customDuration"
             )
-        expires = call.identity.expires
-        return now + ttl if expires is None else min(now + ttl, expires)
+        return _earliest(now + ttl, _session_end(call))
 
     # Minting
 
@@ -366,10 +377,12 @@ class Tokenizer:
             raise InvalidRequest(
                 'the object store does not encrypt; valueFormat must be "sealed-v1"', field="valueFormat"
             )
-        if value.ttl is not None and value.ttl <= 0:
-            raise InvalidRequest("ttl must be at least 1 second", field="ttl")
+        if value.ttl is not None and not 0 < value.ttl <= _MAX_VALUE_TTL:
+            raise InvalidRequest(f"ttl must be between 1 second and {_MAX_VALUE_TTL} seconds", field="ttl")
         if len(value.labels) > MAX_LABELS:
             raise InvalidRequest(f"labels may be {MAX_LABELS} at most", field="labels")
+        if not all(_is_label(label) for label in value.labels):
+            raise InvalidRequest(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="labels")
 
     def _unverified_due(self, fields: OperatorFields) -> int:
         unverified = fields.created + self.policy.unverified_ttl
@@ -428,7 +441,7 @@ class Tokenizer:
         if session is None:
             raise Unauthenticated("a user needs a session")
         expiries = self._expiries(session, presented, GrantType.READ, now)
-        return [_bound(one, expiry) for one, expiry in zip(presented, expiries, strict=True)]
+        return [_bound(one, expiry, _session_end(call)) for one, expiry in zip(presented, expiries, strict=True)]
 
     def _expiries(
         self, session: Session, presented: Sequence[Outcome[PresentedToken]], kind: GrantType, now: int
@@ -446,6 +459,11 @@ class Tokenizer:
         return self.lookup.present(tenant, tokens.parse(text))
 
     def _find(self, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
+        """The records of the tokens; one whose value has expired is gone, whether or not it was swept already."""
+        now = int(self.now())
+        return [TokenNotFound() if _has_expired(one, now) else one for one in self._find_swept_or_not(presented)]
+
+    def _find_swept_or_not(self, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
         found = iter(self.lookup.find([one for one in presented if not isinstance(one, LunaCoreError)]))
         return [one if isinstance(one, LunaCoreError) else next(found) for one in presented]
 
@@ -481,11 +499,16 @@ class Tokenizer:
         raise Conflict("the token is being changed by others at this moment; try again")
 
     def _erase(self, found: Outcome[Found]) -> None:
-        if isinstance(found, TokenNotFound):
-            return
-        if isinstance(found, LunaCoreError):
-            raise found
-        self.eraser.erase(found.opened)
+        for _ in range(_CHANGE_ATTEMPTS):
+            if isinstance(found, TokenNotFound):
+                return
+            if isinstance(found, LunaCoreError):
+                raise found
+            with suppress(Conflict):  # changed or moved since it was found: find it again
+                self.eraser.erase(found.opened)
+                return
+            found = self.lookup.find([found.token])[0]
+        raise Conflict("the token is being changed by others at this moment; try again")
 
     # The audit log
 
@@ -522,16 +545,31 @@ class Tokenizer:
         )
 
 
+def _has_expired(found: Outcome[Found], now: int) -> bool:
+    return not isinstance(found, LunaCoreError) and 0 < found.fields.expires <= now
+
+
 def _open_readable(text: str, found: Outcome[Found], bound: Outcome[int | None]) -> _Readable:
     until = only([bound])
     opened = only([found])
+    if opened.fields.expires:
+        until = _earliest(opened.fields.expires, until)
     return _Readable(_access(Token(text), opened.fields, opened.contents()), until)
 
 
-def _bound(presented: Outcome[PresentedToken], expiry: int | None) -> Outcome[int | None]:
+def _bound(presented: Outcome[PresentedToken], expiry: int | None, session_end: int | None) -> Outcome[int | None]:
     if isinstance(presented, LunaCoreError):
         return presented
-    return GrantMissing() if expiry is None else expiry
+    return GrantMissing() if expiry is None else _earliest(expiry, session_end)
+
+
+def _session_end(call: Call) -> int | None:
+    """When the caller's session ends; the credential of an application bounds nothing that others are granted."""
+    return call.identity.expires if call.identity.role is Role.USER else None
+
+
+def _earliest(moment: int, bound: int | None) -> int:
+    return moment if bound is None else min(moment, bound)
 
 
 def _metadata_of(found: Outcome[Found], bound: Outcome[int | None]) -> dict[str, Any]:
@@ -549,6 +587,13 @@ def _access(token: Token, fields: OperatorFields, contents: Contents) -> Access:
         etag=fields.etag,
         size=fields.size,
     )
+
+
+def _is_label(label: str) -> bool:
+    try:
+        return 1 <= len(label.encode()) <= MAX_LABEL_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def _ticket(access: Access, request: SignedRequest) -> Ticket:

@@ -7,6 +7,7 @@ Everything is written to the same audit log, and a server may run beside it on t
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -82,6 +83,7 @@ class Vault:
             TooLarge: the value is larger than ``tickets.max_value_size``.
             StoreUnavailable: a store cannot be reached or is full; nothing is left of the value.
         """
+        source = _source(value)
         wanted = NewValue(
             metadata={"dataType": "string"} if metadata is None else metadata,
             size=len(value) if isinstance(value, bytes) else None,
@@ -90,7 +92,7 @@ class Vault:
         )
         access = only(self.tokenizer.issue(self._call, [wanted]))
         try:
-            self._write(access, io.BytesIO(value) if isinstance(value, bytes) else value)
+            self._write(access, source)
             self._confirm(access)
         except BaseException:
             self._discard(access)
@@ -160,11 +162,11 @@ class Vault:
 
     def _discard(self, access: Access) -> None:
         """Leave nothing behind; what cannot be removed now is left to the sweep, and the first error is the one to tell."""
-        try:
+        # The caller learns why the put failed, not why tidying up did.
+        with suppress(Exception):
             self.tokenizer.delete(self._call, [access.token])
+        with suppress(Exception):
             self._deployment.objects.delete([access.object_name])
-        except Exception:  # noqa: BLE001, S110 - the caller learns why the put failed, not why tidying up did
-            pass
 
 
 class _Limited(io.RawIOBase):
@@ -189,10 +191,20 @@ class _Limited(io.RawIOBase):
         return piece
 
 
+def _source(value: bytes | BinaryIO) -> BinaryIO:
+    if isinstance(value, bytes):
+        return io.BytesIO(value)
+    if not hasattr(value, "read"):
+        raise TypeError("the value must be bytes or a binary file object; encode text first")
+    return value
+
+
 def _config(where: str | Path | Config) -> Config:
     if isinstance(where, Config):
         return where
     path = Path(where)
     if path.suffix == ".toml" or path.is_file():
         return Config.from_file(path)
-    return Config.from_mapping({"tokenizer": {"data_dir": str(path)}})
+    config = Config.from_mapping({})
+    # A directory that the program names itself goes before the environment.
+    return evolve(config, tokenizer=evolve(config.tokenizer, data_dir=str(path)))

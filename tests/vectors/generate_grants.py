@@ -1,0 +1,111 @@
+"""Write the vectors of grants and session marks to standard output.
+
+    python tests/vectors/generate_grants.py > tests/vectors/grants.json
+
+A second implementation of docs/spec/grants.md that imports nothing of LunaCore, so that vectors and code can disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+from typing import Any
+
+Vector = dict[str, Any]
+
+SESSION_KEY = bytes(range(32))
+OTHER_KEY = bytes(range(32, 64))
+TOKEN = "lunasec-01234567-89ab-4cde-8f01-23456789abcd"
+EPOCH = bytes(range(16))
+SECOND_EPOCH = bytes(range(16, 32))
+BOTH_EPOCHS = bytes(one ^ two for one, two in zip(EPOCH, SECOND_EPOCH, strict=True))
+NONE = bytes(16)
+NOW = 1_800_000_000
+
+
+def lp(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def derived(key: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, b"lunacore/v1/" + purpose.encode() + b"\x01", hashlib.sha256)
+
+
+def mac(key: bytes, *parts: bytes) -> bytes:
+    return hmac.digest(key, lp(*parts), hashlib.sha256)
+
+
+def identifiers(session_key: bytes, tenant: str, issuer: str, session: str, token: str) -> Vector:
+    who = (tenant.encode(), issuer.encode(), session.encode())
+    grant = derived(session_key, "grant")
+    return {
+        "session_key": session_key.hex(),
+        "tenant": tenant,
+        "issuer": issuer,
+        "session": session,
+        "token": token,
+        "grant_key": grant.hex(),
+        "store_token": mac(grant, *who, b"store_token", token.encode()).hex(),
+        "read_token": mac(grant, *who, b"read_token", token.encode()).hex(),
+        "ended": mac(grant, *who, b"ended").hex(),
+        "epoch": mac(grant, *who, b"epoch").hex(),
+        "session_hash": mac(derived(session_key, "session-hash"), *who).hex(),
+        "session_fingerprint": mac(derived(session_key, "session-fingerprint"), *who)[:16].hex(),
+    }
+
+
+def value(epoch: bytes, expires: int, version: int = 1) -> bytes:
+    return bytes([version]) + epoch + expires.to_bytes(8, "big")
+
+
+def reading(name: str, stored: bytes, epochs: list[bytes], expires: int | None, layer: str | None = None) -> Vector:
+    vector: Vector = {
+        "name": name,
+        "value": stored.hex(),
+        "epochs": [epoch.hex() for epoch in epochs],
+        "now": NOW,
+    }
+    return vector | ({"expires": expires} if layer is None else {"layer": layer})
+
+
+def main() -> None:
+    alive = NOW + 900
+    vectors = {
+        "format": "LunaCore grants, version 1 (docs/spec/grants.md)",
+        "identifiers": [
+            identifiers(SESSION_KEY, "default", "https://app.example.com", "session-1", TOKEN),
+            identifiers(SESSION_KEY, "default", "https://app.example.com", "session-2", TOKEN),
+            identifiers(SESSION_KEY, "default", "https://other.example.com", "session-1", TOKEN),
+            identifiers(SESSION_KEY, "other", "https://app.example.com", "session-1", TOKEN),
+            identifiers(SESSION_KEY, "default", "https://app.example.com", "session-1", TOKEN[:-1] + "e"),
+            identifiers(OTHER_KEY, "default", "https://app.example.com", "session-1", TOKEN),
+            identifiers(SESSION_KEY, "Zürich", "issuer", "läuft", TOKEN),
+        ],
+        "valid": [
+            reading("never-revoked", value(NONE, alive), [], alive),
+            reading("last-second", value(NONE, NOW + 1), [], NOW + 1),
+            reading("granted-after-a-revocation", value(EPOCH, alive), [EPOCH], alive),
+            reading("epochs-of-two-key-versions", value(BOTH_EPOCHS, alive), [EPOCH, SECOND_EPOCH], alive),
+            reading("the-mark-of-its-epoch-is-gone", value(EPOCH, alive), [], alive),
+        ],
+        "invalid": [
+            reading("empty", b"", [], None, "size"),
+            reading("cut-by-one", value(NONE, alive)[:-1], [], None, "size"),
+            reading("one-byte-more", value(NONE, alive) + b"\0", [], None, "size"),
+            reading("version-0", value(NONE, alive, version=0), [], None, "version"),
+            reading("version-2", value(NONE, alive, version=2), [], None, "version"),
+            reading("expired-this-second", value(NONE, NOW), [], None, "expiry"),
+            reading("expired-long-ago", value(NONE, 1), [], None, "expiry"),
+            reading("granted-before-a-revocation", value(NONE, alive), [EPOCH], None, "epoch"),
+            reading("granted-before-the-last-revocation", value(EPOCH, alive), [SECOND_EPOCH], None, "epoch"),
+            reading("revoked-under-a-second-key", value(EPOCH, alive), [EPOCH, SECOND_EPOCH], None, "epoch"),
+        ],
+    }
+    json.dump(vectors, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
