@@ -1,0 +1,1 @@
+"""The calls of the tokenizer, one module for each kind."""

@@ -1,0 +1,130 @@
+"""From a configuration to running applications: the one place where the server's parts are put together."""
+
+from __future__ import annotations
+
+import os
+import time
+from threading import Semaphore
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from prometheus_client import REGISTRY
+
+from lunacore import segments
+from lunacore.config import Config
+from lunacore.deployment import Opening, open_deployment
+from lunacore.errors import ConfigError
+from lunacore_backends.sealed_objects import SealedObjects
+from lunacore_http.answering import Bookkeeper, Door, Limits
+from lunacore_http.application import GatewayParts, Services, create_app, create_operations_app
+from lunacore_http.browser import origin_of
+from lunacore_http.gateway import create_gateway
+from lunacore_http.identity.providers import Identities
+from lunacore_http.metrics import CallMetrics, CountedAudit
+from lunacore_http.openapi import openapi_document
+from lunacore_http.resources.operations import store_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import falcon
+    from falcon import Request, Response
+    from prometheus_client import CollectorRegistry
+
+    from lunacore.deployment import Deployment
+    from lunacore.gateway_keys import GatewayKeys
+
+
+def get_app() -> falcon.App[Request, Response]:
+    """The public application as the environment configures it, for any WSGI server: ``lunacore_http.wiring:get_app()``.
+
+    ``LUNACORE_CONFIG`` names the TOML file, if there is one.
+    """
+    return open_application(Config.from_environment())
+
+
+def open_application(config: Config) -> falcon.App[Request, Response]:
+    """Open the stores that ``config`` names, and the public application over them. They stay open with the process.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        KeyringError: the keyring is missing or does not open.
+        StoreUnavailable: a store cannot be reached.
+    """
+    return create_app(services_of(open_deployment(config), CallMetrics(REGISTRY)))
+
+
+def open_gateway(config: Config, keys: GatewayKeys) -> falcon.App[Request, Response]:
+    """Open the object store, and the gateway over it: nothing else of the deployment, and no key but ``keys``.
+
+    Raises:
+        ConfigError: a setting is wrong, or the objects are served by their own store.
+        StoreUnavailable: the object store cannot be reached.
+    """
+    objects: Any = Opening(config, time.time, os.urandom).objects(keys)
+    if not isinstance(objects, SealedObjects):
+        raise ConfigError("tokenizer.objects: this object store serves its objects itself; it needs no gateway")
+    return create_gateway(
+        objects,
+        keys,
+        now=time.time,
+        max_size=segments.sealed_size(config.tickets.max_value_size),
+        public_url=config.gateway.public_url,
+        allowed_origin=origin_of(config.public_url),
+    )
+
+
+def services_of(deployment: Deployment, metrics: CallMetrics) -> Services:
+    """What the public application is made of.
+
+    Raises:
+        ConfigError: an identity provider's settings are wrong.
+    """
+    config = deployment.config
+    identities = identities_of(deployment)
+    return Services(
+        tokenizer=evolve(deployment.tokenizer, audit=CountedAudit(deployment.audit, metrics)),
+        identities=identities,
+        door=Door(identities, deployment.keyring, origin_of(config.public_url)),
+        limits=Limits(
+            config.tokenizer.max_body, config.tokenizer.max_batch, at_work=Semaphore(config.tokenizer.threads)
+        ),
+        bookkeeper=Bookkeeper(deployment.random, metrics, strict_transport=config.public_url.startswith("https:")),
+        now=deployment.now,
+        gateway=_gateway(deployment),
+    )
+
+
+def identities_of(deployment: Deployment) -> Identities:
+    """The configured identity providers."""
+    config = deployment.config
+    return Identities(
+        config.identity,
+        public_url=config.public_url,
+        max_session_ttl=config.sessions.max_ttl,
+        now=deployment.now,
+    )
+
+
+def operations_of(
+    deployment: Deployment, registry: CollectorRegistry, **checks: Callable[[], None]
+) -> falcon.App[Request, Response]:
+    """The operator's application over a deployment, with further readiness checks by name."""
+    stores = store_checks(deployment, identities_of(deployment))
+    return create_operations_app(
+        Bookkeeper(deployment.random), {**checks, **stores}, registry, openapi_document(deployment.config.public_url)
+    )
+
+
+def _gateway(deployment: Deployment) -> GatewayParts | None:
+    """The gateway, if objects need one and clients reach it on the tokenizer's own origin."""
+    config = deployment.config
+    objects: Any = deployment.objects
+    if not isinstance(objects, SealedObjects) or origin_of(config.gateway_url) != origin_of(config.public_url):
+        return None
+    return GatewayParts(
+        objects=objects,
+        keys=deployment.keyring,
+        max_size=segments.sealed_size(config.tickets.max_value_size),
+        public_url=config.gateway_url,
+    )
