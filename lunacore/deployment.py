@@ -122,7 +122,7 @@ def init_keyring(
     now: Callable[[], float] = time.time,
     random: Callable[[int], bytes] = os.urandom,
 ) -> keyrings.Keyring:
-    """Make the keyring where ``config`` says, and its key file where it names one that is missing.
+    """Make the keyring where ``config`` says; the embedded key file too, or a named one with ``?create=missing``.
 
     Raises:
         KeyringError: there is a keyring already, or the record store was used with one; nothing is changed then.

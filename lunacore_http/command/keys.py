@@ -1,0 +1,150 @@
+"""``lunacore keys``: make the keyring, list it, and hand a gateway its part."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.deployment import DEFAULT_TENANT, init_keyring
+from lunacore.gateway_keys import credentials
+from lunacore.identity import operator
+from lunacore.keyring import KeyPurpose
+from lunacore.plugins import BackendURL
+from lunacore_backends import local_files
+from lunacore_http.command import configuration, gateway_key_file
+from lunacore_http.command.arguments import add_command, add_family
+from lunacore_http.command.exits import CommandFailed, Exit
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from lunacore.config import Config
+    from lunacore.deployment import Deployment
+    from lunacore.keyring import Keyring, VersionedKey
+    from lunacore_http.command.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands to the program."""
+    family = add_family(commands, "keys", "make and show the keyring")
+    add_command(family, "init", _init, "make the keyring where tokenizer.keyring says, and the default key file")
+
+    listing = add_command(family, "list", _list, "show which keys the keyring holds, never the keys themselves")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    export = add_command(family, "export-gateway", _export_gateway, "write the key file for a gateway on its own")
+    export.add_argument("file", metavar="FILE", help="a new file, for its owner alone")
+    export.add_argument("--force", action="store_true", help="replace the file if it exists")
+    export.add_argument("--reason", metavar="TEXT", default="", help="why, for the audit log")
+
+
+def _init(arguments: argparse.Namespace) -> Exit:
+    config = configuration.load(arguments)
+    made = init_keyring(config)
+    print(f"keyring {made.id.hex()} is made")
+    print(f"  keyring    {_place(config, 'keyring')}")
+    print(f"  sealed by  {_place(config, 'seal')}")
+    print(f"  records    {_place(config, 'records')}")
+    print(
+        "Back up the keyring and what it is sealed by, apart from each other, and the records. Without any one of the three no"
+    )
+    print("value can be opened again, by nobody. Back up the keyring anew whenever a key is added.")
+    return Exit.DONE
+
+
+def _list(arguments: argparse.Namespace) -> Exit:
+    with configuration.opened(configuration.load(arguments)) as deployment:
+        keyring = deployment.keyring.keyring
+    now = time.time()
+    rows = [_row(key, keyring, now) for purpose in KeyPurpose for key in keyring.newest_first(purpose)]
+    if arguments.json:
+        print(json.dumps({"id": keyring.id.hex(), "serial": keyring.serial, "keys": rows}, indent=2))
+        return Exit.DONE
+    print(f"keyring {keyring.id.hex()}, serial {keyring.serial}")
+    print(f"{'purpose':<10}{'version':>8}  {'state':<8}{'since'}")
+    for row in rows:
+        print(f"{row['purpose']:<10}{row['version']:>8}  {row['state']:<8}{row['activeFrom']}")
+    return Exit.DONE
+
+
+def _row(key: VersionedKey, keyring: Keyring, now: float) -> dict[str, str | int]:
+    return {
+        "purpose": key.purpose.name.lower(),
+        "version": key.version,
+        "state": _state(key, keyring, now),
+        "activeFrom": _timestamp(key.active_from),
+    }
+
+
+def _timestamp(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"second {seconds}"
+
+
+def _state(key: VersionedKey, keyring: Keyring, now: float) -> str:
+    if key.active_from > now:
+        return "staged"
+    return "active" if keyring.active(key.purpose, now) == key else "older"
+
+
+def _place(config: Config, setting: str) -> str:
+    """Where a part lies, without credentials."""
+    url = getattr(config.tokenizer, setting)
+    if url:
+        return BackendURL.parse(url, f"tokenizer.{setting}").shown
+    names = {"keyring": "keyring", "seal": "seal.key", "records": "records.sqlite"}
+    return str(config.data_dir / names[setting])
+
+
+def _export_gateway(arguments: argparse.Namespace) -> Exit:
+    path = Path(arguments.file).absolute()
+    if path.exists() and not arguments.force:
+        raise CommandFailed(f"{path} exists already; --force replaces it")
+    with configuration.opened(configuration.load(arguments)) as deployment:
+        known = _gateway_keys(deployment)
+        deployment.audit.write([_export_event(deployment, known, arguments.reason)])
+    _write(path, gateway_key_file.encode([credentials(key) for key in known]), replace=arguments.force)
+    print(f"{path}: name it as gateway.key where lunacore gateway runs; export it anew whenever a gateway key is added")
+    return Exit.DONE
+
+
+def _gateway_keys(deployment: Deployment) -> list[VersionedKey]:
+    """The active one first; staged ones go along, so that a gateway knows them before the tokenizer signs with them."""
+    keyring = deployment.keyring.keyring
+    active = keyring.active(KeyPurpose.GATEWAY, deployment.now())
+    return sorted(keyring.newest_first(KeyPurpose.GATEWAY), key=lambda key: key != active)
+
+
+def _export_event(deployment: Deployment, known: Sequence[VersionedKey], reason: str) -> AuditEvent:
+    identity = operator(DEFAULT_TENANT)
+    return AuditEvent(
+        time=deployment.now(),
+        action=Action.KEYS_EXPORT,
+        outcome=ALLOWED,
+        tenant=identity.tenant,
+        role=identity.role,
+        issuer=identity.issuer,
+        reason=reason,
+        detail={"purpose": "gateway", "versions": ",".join(str(key.version) for key in known)},
+    )
+
+
+def _write(path: Path, content: bytes, *, replace: bool) -> None:
+    try:
+        with local_files.written_beside(path, content) as temporary:
+            if replace:
+                temporary.replace(path)
+            else:
+                path.hardlink_to(temporary)
+        local_files.sync_directory(path.parent)
+    except FileExistsError:
+        raise CommandFailed(f"{path} exists already; --force replaces it") from None
+    except OSError as problem:
+        raise CommandFailed(f"cannot write {path}: {problem.strerror}") from problem
