@@ -47,13 +47,24 @@ lock: ## resolve pyproject.toml into requirements/*.txt (LOCK_FLAGS=--upgrade fo
 	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt requirements/bootstrap.in -o requirements/bootstrap.txt
 
 # Servers of other projects that tests and benchmarks run against: too big for requirements, kept between runs.
-# To add one, write a rule whose target is .tools/NAME-VERSION/PROGRAM, which downloads to a temporary name, checks the
-# SHA-256, and moves into place; then name that target here.
-TOOLS :=
+# To add one, write a rule whose target is .tools/NAME-VERSION/PROGRAM, which makes it under a temporary name from sources that
+# are checked, and moves it into place; then name that target here.
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO := .tools/minio-$(MINIO_VERSION)/minio
+TOOLS := $(MINIO)
+
+# MinIO's own way to install its last community version. Go checks the module against its checksum database.
+$(MINIO):
+	@command -v go >/dev/null || { echo "make tools builds MinIO and needs Go 1.24 or newer" >&2; exit 1; }
+	mkdir -p $(@D).part
+	GOBIN=$(CURDIR)/$(@D).part nice go install -trimpath -ldflags='-s -w' github.com/minio/minio@$(MINIO_VERSION)
+	mkdir -p $(@D)
+	mv $(@D).part/minio $@
+	rmdir $(@D).part
 
 .PHONY: tools
-tools: setup $(TOOLS) ## fetch big parts, such as servers to test against, into .tools/
-	@$(if $(TOOLS),:,echo "Nothing to fetch: no test or benchmark needs a server of another project.")
+tools: setup $(TOOLS) ## make big parts, such as servers to test against, in .tools/
+	@$(if $(TOOLS),:,echo "Nothing to make: no test or benchmark needs a server of another project.")
 
 .PHONY: run
 run: setup ## start a tokenizer with the embedded default (ARGS: those of lunacore serve)

@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 
+pytest.register_assert_rewrite("tests.servers.s3_suite")
+pytest_plugins = ("tests.servers.fixtures",)
+
 # No deadline, and no health check of speed: a busy machine must not fail a test.
 # In CI the default profile is derandomized, so that a red run is due to the change it ran on. The search for new
 # counterexamples goes on at developers' machines and in the long profile, which is random everywhere.

@@ -23,6 +23,7 @@ from lunacore.stores import Entry
 from lunacore.testing.expiring_store import ExpiringStoreContract
 from lunacore.testing.record_store import RecordStoreContract, label_of, make_record, name_of
 from lunacore_backends.sqlite import SQLiteGrants, SQLiteRecords, open_grants, open_records
+from tests.backends import sqlite_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -581,11 +582,6 @@ def acknowledged_before_kill(directory: Path, start_at: int, rng: random.Random)
 
 def check_after_crash(directory: Path, start_at: int, acknowledged: set[str]) -> int:
     """Every acknowledged change is there, and the one after the last wholly or not at all; the last batch begun."""
-    sys.path.insert(0, str(WORKER.parent))
-    try:
-        import sqlite_worker  # noqa: PLC0415 - a script beside this file
-    finally:
-        sys.path.pop(0)
     assert acknowledged
     last = max(int(line.split()[1]) for line in acknowledged)
     store = SQLiteRecords(directory / "records.sqlite")

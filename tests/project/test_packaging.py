@@ -127,7 +127,7 @@ def test_metadata(metadata: Message) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     base = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert {line.partition(">")[0] for line in base} == {"attrs", "cryptography", "fsspec"}
-    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
 
 
 def test_entry_points(contents: dict[str, bytes]) -> None:
