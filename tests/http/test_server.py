@@ -198,7 +198,15 @@ def workers_of(server: TokenizerServer) -> list[int]:
     assert server.process is not None
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"spawn_main" in command_line(child)]
+
+
+def command_line(pid: str) -> bytes:
+    """That of a process, empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_metrics_add_up_over_workers(server: TokenizerServer) -> None:
@@ -304,12 +312,11 @@ def test_an_interrupt_ends_it_clean(tmp_path: Path) -> None:
     with TokenizerServer(tmp_path, workers=2) as server:
         assert server.process is not None
         pids = [server.process.pid, *workers_of(server)]
-        idle = socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SECONDS)
-        # A terminal sends it to all of them at once.
-        for pid in pids:
-            os.kill(pid, signal.SIGINT)
-        assert server.process.wait(WAIT_SECONDS) == 0
-        idle.close()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SECONDS):
+            # A terminal sends it to all of them at once.
+            for pid in pids:
+                os.kill(pid, signal.SIGINT)
+            assert server.process.wait(WAIT_SECONDS) == 0
         assert "Traceback" not in server.log
         assert "level=ERROR" not in server.log
 
