@@ -18,6 +18,7 @@ from attrs import frozen
 
 from lunacore import keys
 from lunacore.errors import Conflict
+from lunacore.keys import SharedMac
 from lunacore.stores import Entry
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ NO_EPOCH: Final = bytes(EPOCH_BYTES)
 _GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ")
 _FORMAT_VERSION: Final = 1
 _ENDED: Final = b"\x01"
+_SLACK: Final = 60  # seconds by which marks outlive what they void, for clocks that differ
 
 
 class GrantType(StrEnum):
@@ -81,58 +83,70 @@ class Grants:
         Raises:
             Conflict: the session has ended.
         """
-        grant_key = self._keyring.session_keys()[0].grant
-        ended, epoch = self._marks(session, now)
+        names = self._names(session)
+        ended, epoch = _read_marks(self.store.get(_mark_keys(names), now))
         if ended:
             raise Conflict("the session has ended; let the user log in again and grant to the new session")
         value = _GRANT.pack(_FORMAT_VERSION, epoch or NO_EPOCH, expires)
-        entries = [
-            Entry(_grant_id(grant_key, session, kind, token), value, expires) for token in tokens for kind in types
-        ]
-        self.store.put(entries, now)
+        self.store.put([Entry(names[0].grant(kind, token), value, expires) for token in tokens for kind in types], now)
 
     def expiries(self, session: Session, tokens: Sequence[bytes], kind: GrantType, *, now: int) -> list[int | None]:
         """For each (canonical) token, the Unix second at which its live grant ends; None where there is none."""
-        versions = [keys.grant for keys in self._keyring.session_keys()]
-        mark_keys = _mark_keys(versions, session)
-        grant_keys = [_grant_id(key, session, kind, token) for token in tokens for key in versions]
-        found = self.store.get([*mark_keys, *grant_keys], now)
+        names = self._names(session)
+        mark_keys = _mark_keys(names)
+        found = self.store.get([*mark_keys, *(one.grant(kind, token) for token in tokens for one in names)], now)
         ended, epoch = _read_marks(found[: len(mark_keys)])
         if ended:
             return [None] * len(tokens)
         values = found[len(mark_keys) :]
-        width = len(versions)
+        width = len(names)
         return [_latest(values[at : at + width], epoch, now) for at in range(0, len(values), width)]
 
     def revoke(self, session: Session, tokens: Sequence[bytes]) -> None:
         """Void the session's grants of every type for these (canonical) tokens."""
-        grant_ids = [
-            _grant_id(versions.grant, session, kind, token)
-            for versions in self._keyring.session_keys()
-            for token in tokens
-            for kind in GrantType
-        ]
-        self.store.delete(grant_ids)
+        names = self._names(session)
+        self.store.delete([one.grant(kind, token) for one in names for token in tokens for kind in GrantType])
 
     def revoke_all(self, session: Session, *, now: int) -> None:
         """Void all grants that the session has; it may be granted new ones."""
-        epoch_key = _epoch_key(self._keyring.session_keys()[0].grant, session)
         epoch = self._random(EPOCH_BYTES)
-        self.store.put([Entry(epoch_key, epoch, now + self.limits.max_ttl + 60)], now)
+        expires = now + self.limits.max_ttl + _SLACK
+        self.store.put([Entry(self._names(session)[0].epoch(), epoch, expires)], now)
 
     def end(self, session: Session, *, now: int) -> None:
         """End the session: all its grants are void, and it can be given no new ones while it could have lived."""
-        lifetime = max(self.limits.max_session_ttl, self.limits.max_ttl) + 60
-        ended_key = _ended_key(self._keyring.session_keys()[0].grant, session)
-        self.store.put([Entry(ended_key, _ENDED, now + lifetime)], now)
+        expires = now + max(self.limits.max_session_ttl, self.limits.max_ttl) + _SLACK
+        self.store.put([Entry(self._names(session)[0].ended(), _ENDED, expires)], now)
 
     def has_ended(self, session: Session, *, now: int) -> bool:
         """Whether the session was ended."""
-        return self._marks(session, now)[0]
+        return _read_marks(self.store.get(_mark_keys(self._names(session)), now))[0]
 
-    def _marks(self, session: Session, now: int) -> tuple[bool, bytes | None]:
-        versions = [keys.grant for keys in self._keyring.session_keys()]
-        return _read_marks(self.store.get(_mark_keys(versions, session), now))
+    def _names(self, session: Session) -> list[_Names]:
+        """What the session's entries are called, under the active session key first, then under the others."""
+        return [_Names(versions.grant, session) for versions in self._keyring.session_keys()]
+
+
+class _Names:
+    """The keys of a session's entries in the store, under one version of the grant key."""
+
+    __slots__ = ("_mac",)
+
+    def __init__(self, grant_key: bytes, session: Session) -> None:
+        self._mac = SharedMac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode())
+
+    def grant(self, kind: GrantType, token: bytes) -> bytes:
+        return self._mac.of(kind.value.encode(), token)
+
+    def ended(self) -> bytes:
+        return self._mac.of(b"ended")
+
+    def epoch(self) -> bytes:
+        return self._mac.of(b"epoch")
+
+
+def _mark_keys(names: Sequence[_Names]) -> list[bytes]:
+    return [mark for one in names for mark in (one.ended(), one.epoch())]
 
 
 def _latest(values: Sequence[bytes | None], epoch: bytes | None, now: int) -> int | None:
@@ -162,21 +176,3 @@ def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:
         return ended, None
     combined = reduce(xor, (int.from_bytes(epoch, "big") for epoch in epochs))
     return ended, combined.to_bytes(EPOCH_BYTES, "big")
-
-
-def _mark_keys(grant_keys: Sequence[bytes], session: Session) -> list[bytes]:
-    return [mark for key in grant_keys for mark in (_ended_key(key, session), _epoch_key(key, session))]
-
-
-def _grant_id(grant_key: bytes, session: Session, kind: GrantType, token: bytes) -> bytes:
-    return keys.mac(
-        grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), kind.value.encode(), token
-    )
-
-
-def _ended_key(grant_key: bytes, session: Session) -> bytes:
-    return keys.mac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), b"ended")
-
-
-def _epoch_key(grant_key: bytes, session: Session) -> bytes:
-    return keys.mac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode(), b"epoch")

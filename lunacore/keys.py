@@ -14,6 +14,7 @@ from attrs import field, frozen
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from lunacore.errors import IntegrityError
@@ -51,9 +52,36 @@ def expand(key: bytes, purpose: str, *context: bytes, length: int = KEY_BYTES) -
     return HKDFExpand(_SHA256, length, info(purpose, *context)).derive(key)
 
 
+def expand_each(key: bytes, infos: tuple[bytes, ...]) -> list[bytes]:
+    """HKDF-Expand of ``key`` to 32 bytes for each info string: one block each (RFC 5869, section 2.3), the key set up once."""
+    keyed = HMAC(key, _SHA256)
+    blocks = []
+    for one in infos:
+        block = keyed.copy()
+        block.update(one + b"\x01")
+        blocks.append(block.finalize())
+    return blocks
+
+
 def mac(key: bytes, *parts: bytes) -> bytes:
     """HMAC-SHA256 over the length-prefixed parts: 32 bytes."""
     return hmac.digest(key, lp(*parts), hashlib.sha256)
+
+
+class SharedMac:
+    """HMAC-SHA256 over length-prefixed parts of which the first are shared: what ``mac`` gives, at less cost for many."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, key: bytes, *parts: bytes) -> None:
+        self._keyed = HMAC(key, _SHA256)
+        self._keyed.update(lp(*parts))
+
+    def of(self, *parts: bytes) -> bytes:
+        """``mac(key, *shared, *parts)``: 32 bytes."""
+        rest = self._keyed.copy()
+        rest.update(lp(*parts))
+        return rest.finalize()
 
 
 def equal(left: bytes, right: bytes) -> bool:
@@ -89,6 +117,9 @@ def tenant_key(lookup_secret: bytes, tenant: str) -> bytes:
     return expand(lookup_secret, "tenant", tenant.encode())
 
 
+_TOKEN_INFOS: Final = (info("record-name"), info("token-wrap"), info("commitment"), info("fingerprint"))
+
+
 @frozen
 class TokenKeys:
     """All that is derived from one token under one tenant key.
@@ -109,12 +140,8 @@ class TokenKeys:
 def token_keys(tenant_key: bytes, canonical_token: bytes) -> TokenKeys:
     """Derive everything that a token leads to."""
     prk = extract(tenant_key, canonical_token)
-    return TokenKeys(
-        record_name=expand(prk, "record-name", length=RECORD_NAME_BYTES),
-        wrap_key=expand(prk, "token-wrap"),
-        commitment=expand(prk, "commitment"),
-        fingerprint=expand(prk, "fingerprint", length=FINGERPRINT_BYTES),
-    )
+    record_name, wrap_key, commitment, fingerprint = expand_each(prk, _TOKEN_INFOS)
+    return TokenKeys(record_name, wrap_key, commitment, fingerprint[:FINGERPRINT_BYTES])
 
 
 def outer_key(root_key: bytes, record_name: bytes) -> bytes:
