@@ -10,10 +10,11 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import machine, plots, report
+from benchmarks import load, machine, openbao, report
 from benchmarks.figures import DEFAULT, FULL, QUICK
 from benchmarks.processes import BenchmarkError
 from benchmarks.surroundings import Surroundings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Scale, Section
 
-# Each in a module of its own, loaded only when it is asked for: not everyone has what every group needs.
+# Each in a module of its own, which is loaded when it is asked for, as are the plots: what they need takes seconds to load.
 GROUPS: Final = {"core": "core", "http": "serving", "transfer": "transfer", "memory": "memory"}
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -72,6 +73,7 @@ def _run(asked: argparse.Namespace) -> report.Run:
     for name in groups:
         if name not in GROUPS:
             raise BenchmarkError(f"there is no group {name!r}; the groups are {', '.join(GROUPS)}")
+    _check_programs(groups)
     with tempfile.TemporaryDirectory(prefix="lunacore-benchmarks-", dir=asked.work) as work:
         described = machine.describe(Path(work))
         started, clock = datetime.now(UTC), time.monotonic()
@@ -85,6 +87,15 @@ def _run(asked: argparse.Namespace) -> report.Run:
         versions=machine.versions(),
         sections=sections,
     )
+
+
+def _check_programs(groups: Sequence[str]) -> None:
+    """See at once, and not after the first groups, that nothing is missing."""
+    if find_spec("matplotlib") is None:
+        raise BenchmarkError("plots need matplotlib (dependency group bench): run make setup")
+    if "http" in groups:
+        load.check_generator()
+        openbao.check_program()
 
 
 def _measure(name: str, scale: Scale, seed: int, work: Path) -> list[Section]:
@@ -110,7 +121,7 @@ def _keep(run: report.Run, text: str, encoded: str, output: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(encoded, encoding="utf-8")
     (folder / "report.txt").write_text(text, encoding="utf-8")
-    plots.draw(run, folder)
+    import_module("benchmarks.plots").draw(run, folder)
     return folder
 
 

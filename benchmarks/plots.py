@@ -132,7 +132,7 @@ def _memory(sections: Sequence[Section]) -> Sheet:
     axes.margins(x=0.12)
     axes.set_title("Memory while large values pass", loc="left")
     axes.set_xlabel("MB resident")
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return sheet
 
 
@@ -153,7 +153,7 @@ def _bars(
         axes.set_xscale("log")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.grid(visible=True, axis="x", color="#DDDDDD")
     furthest = max(max(one.rounds) for one in figures)
     axes.set_xlim(right=furthest * (3 if logarithmic else 1.18))

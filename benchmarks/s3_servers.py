@@ -79,9 +79,7 @@ def client(server: S3Server) -> Any:  # noqa: ANN401 - botocore makes its client
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
         verify=str(server.ca) if server.ca else None,
-        config=Config(
-            signature_version="s3v4", s3={"addressing_style": "path"}, request_checksum_calculation="when_required"
-        ),
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import http.client
 import os
 import ssl
+import time
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 256 * 1024
 _TIMEOUT: Final = 300.0
+_IDLE: Final = 2.0
+"""Seconds for which a connection that nobody uses is trusted to be there still; servers close idle ones."""
 
 
 class TicketClient:
@@ -30,6 +33,7 @@ class TicketClient:
     def __init__(self, ca: Path | None = None) -> None:
         self._context = None if ca is None else ssl.create_default_context(cafile=ca)
         self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._used: dict[tuple[str, str], float] = {}
 
     def upload(self, ticket: Mapping[str, Any], source: BinaryIO, size: int) -> None:
         """Send ``size`` bytes, sealed first if the ticket says so.
@@ -80,6 +84,9 @@ class TicketClient:
             else:
                 known = http.client.HTTPConnection(host, timeout=_TIMEOUT, blocksize=_PIECE)
             self._connections[scheme, host] = known
+        elif time.monotonic() - self._used[scheme, host] > _IDLE:
+            known.close()  # the server may have done so; the next request connects anew
+        self._used[scheme, host] = time.monotonic()
         return known
 
 

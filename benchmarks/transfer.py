@@ -41,8 +41,9 @@ Raw: the store is given the value, and encrypts it under the object's key (SSE-C
 first, as LunaCore's own clients do, and the store encrypts it once more. Each includes its call of the tokenizer, as
 the frame makes it; connections are kept open.
 
-botocore alone: put_object and get_object with SSE-C, signed by header, straight to the same server. SeaweedFS is
-reached by HTTP, where botocore hashes what it sends; MinIO by TLS, without which it takes no customer keys.
+botocore alone: put_object and get_object with SSE-C straight to the same server, with botocore's defaults, which add a
+checksum of the value and over plain HTTP a hash. SeaweedFS is reached by HTTP; MinIO by TLS, without which it takes no
+customer keys.
 """
 )
 
