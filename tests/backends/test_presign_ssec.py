@@ -8,6 +8,7 @@ Where servers differ, the table says how and why.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import os
@@ -294,7 +295,9 @@ class Server:
                 connection.putheader("transfer-encoding", "chunked")
             elif body is not None and "content-length" not in headers:
                 connection.putheader("content-length", str(len(body)))
-            connection.endheaders(iter([body or b""]) if chunked else body, encode_chunked=chunked)
+            # A server may answer and close before it has read all that it refuses.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders(iter([body or b""]) if chunked else body, encode_chunked=chunked)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -237,6 +237,8 @@ def test_ctrl_c_leaves_nothing(lunacore: Lunacore) -> None:
         stdin=reading,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background of a shell has it ignored, and programs inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - there are no threads to upset
     )
     os.close(reading)
     # More than a pipe holds: when all of it is written, the program is at work on the value.

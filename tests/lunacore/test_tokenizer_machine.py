@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 from typing import Final
 
+import pytest
 from attrs import define, field
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
@@ -345,4 +347,12 @@ class TokenizerMachine(RuleBasedStateMachine):
         assert (outcome.value_key is not None) is (outcome.value_format is ValueFormat.SEALED_V1)
 
 
-TestTokenizer = TokenizerMachine.TestCase
+class TestTokenizer(TokenizerMachine.TestCase):
+    # Each step asks for every session and token, so few and short histories in the default run.
+    settings = settings(max_examples=20, stateful_step_count=40)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+class TestTokenizerAtLength(TokenizerMachine.TestCase):
+    settings = settings(max_examples=60, stateful_step_count=60)
