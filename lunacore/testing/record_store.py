@@ -20,7 +20,7 @@ from attrs import field, frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from lunacore.errors import Conflict, UnsupportedVersion
+from lunacore.errors import Conflict, StoreUnavailable, UnsupportedVersion
 from lunacore.records import FORMAT_VERSION, LABEL_HASH_BYTES, Header, Record, RecordState, RecordType
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ conditions = st.builds(
 class RecordMachine(RuleBasedStateMachine):
     """Does the same to a store and to a dict, and compares."""
 
+    renames = True
+
     def open(self) -> RecordStore:
         """An empty store for one example."""
         raise NotImplementedError
@@ -180,6 +182,10 @@ class RecordMachine(RuleBasedStateMachine):
         assert self.store.scan() == [self.model[name] for name in sorted(self.model)]
 
     def _replace(self, old: Record, new: Record) -> None:
+        if new.name != old.name and not self.renames:
+            with pytest.raises(StoreUnavailable):
+                self.store.replace(old, new)
+            return
         if self.model.get(old.name) != old:
             assert not self.store.replace(old, new)
             return
@@ -192,13 +198,17 @@ class RecordMachine(RuleBasedStateMachine):
         self.model[new.name] = new
 
 
-def record_machine(open_store: Callable[[], RecordStore]) -> type[RuleBasedStateMachine]:
-    """A state machine for the stores that ``open_store`` makes; each example begins with an empty one."""
+def record_machine(open_store: Callable[[], RecordStore], *, renames: bool = True) -> type[RuleBasedStateMachine]:
+    """A state machine for the stores that ``open_store`` makes; each example begins with an empty one.
+
+    ``renames`` says whether ``replace`` of such a store may change the name.
+    """
 
     class OpenedRecordMachine(RecordMachine):
         def open(self) -> RecordStore:
             return open_store()
 
+    OpenedRecordMachine.renames = renames
     return OpenedRecordMachine
 
 
@@ -225,7 +235,13 @@ def race(*calls: Callable[[], Any]) -> list[Any]:
 
 
 class RecordStoreContract:
-    """What every record store must do. Subclasses give ``open_store``, ``plant`` and ``peek``."""
+    """What every record store must do. Subclasses give ``open_store``, ``plant`` and ``peek``.
+
+    A store that cannot rename in one step sets ``renames`` to False. It must then refuse every ``replace`` that changes the name
+    with ``StoreUnavailable``, whatever it holds, and cannot offer rotation of the lookup secret.
+    """
+
+    renames = True
 
     @pytest.fixture
     def open_store(self) -> Callable[[], RecordStore]:
@@ -247,7 +263,7 @@ class RecordStoreContract:
         return open_store()
 
     def test_state_machine(self, open_store: Callable[[], RecordStore]) -> None:
-        run_state_machine_as_test(record_machine(open_store))
+        run_state_machine_as_test(record_machine(open_store, renames=self.renames))
 
     def test_create_writes_to_the_medium(self, store: RecordStore) -> None:
         first, second = make_record(name_of(1)), make_record(name_of(2), labels=[label_of(1)])
@@ -321,6 +337,9 @@ class RecordStoreContract:
         old = make_record(name_of(1), labels=[label_of(1)], due=5)
         new = make_record(name_of(2), labels=[label_of(1), label_of(2)], due=6)
         store.create([old])
+        if not self.renames:
+            self.assert_rename_refused(store, old, new)
+            return
         assert store.replace(old, new)
         assert self.peek(store) == {new.name: new.body}
         assert store.scan(label=label_of(1)) == store.scan(label=label_of(2)) == store.scan(due_before=7) == [new]
@@ -328,6 +347,9 @@ class RecordStoreContract:
     def test_replace_does_not_rename_onto_another(self, store: RecordStore) -> None:
         old, other = make_record(name_of(1), labels=[label_of(1)]), make_record(name_of(2))
         store.create([old, other])
+        if not self.renames:
+            self.assert_rename_refused(store, old, make_record(other.name, revision=2))
+            return
         with pytest.raises(Conflict):
             store.replace(old, make_record(other.name, revision=2))
         assert self.peek(store) == {old.name: old.body, other.name: other.body}
@@ -336,6 +358,9 @@ class RecordStoreContract:
     def test_replace_of_an_absent_record_by_a_present_name_fails(self, store: RecordStore) -> None:
         other = make_record(name_of(2))
         store.create([other])
+        if not self.renames:
+            self.assert_rename_refused(store, make_record(name_of(1)), make_record(other.name, revision=2))
+            return
         assert not store.replace(make_record(name_of(1)), make_record(other.name, revision=2))
         assert self.peek(store) == {other.name: other.body}
 
@@ -437,6 +462,9 @@ class RecordStoreContract:
         olds = [make_record(name_of(number)) for number in range(THREADS)]
         store.create(olds)
         target = name_of(99)
+        if not self.renames:
+            self.assert_rename_refused(store, olds[0], make_record(target))
+            return
         outcomes = race(
             *(
                 lambda at=at, old=old: store.replace(old, make_record(target, revision=at))
@@ -463,6 +491,13 @@ class RecordStoreContract:
         (record,) = store.get([name])
         assert record is not None
         assert record.header.revision == turns * THREADS
+
+    def assert_rename_refused(self, store: RecordStore, old: Record, new: Record) -> None:
+        """The store does not rename: it says so, and nothing has changed."""
+        before = self.peek(store)
+        with pytest.raises(StoreUnavailable):
+            store.replace(old, new)
+        assert self.peek(store) == before
 
     @staticmethod
     def _add_one(store: RecordStore, name: bytes) -> bool:
