@@ -227,7 +227,7 @@ class TokenizerMachine(RuleBasedStateMachine):
             assert isinstance(outcome, RoleForbidden)
         elif ttl is not None and not 0 < ttl <= MAX_TTL:
             assert isinstance(outcome, InvalidRequest)
-        elif any(exist) and self.model.has_ended(session):
+        elif self.model.has_ended(session):
             assert isinstance(outcome, Conflict)
         else:
             assert isinstance(outcome, list)
