@@ -355,4 +355,4 @@ class TestTokenizer(TokenizerMachine.TestCase):
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 class TestTokenizerAtLength(TokenizerMachine.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=60)
+    settings = settings(max_examples=200, stateful_step_count=80)
