@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from lunacore.errors import (
     Conflict,
@@ -347,12 +347,12 @@ class TokenizerMachine(RuleBasedStateMachine):
         assert (outcome.value_key is not None) is (outcome.value_format is ValueFormat.SEALED_V1)
 
 
-class TestTokenizer(TokenizerMachine.TestCase):
+def test_any_history() -> None:
     # Each step asks for every session and token, so few and short histories in the default run.
-    settings = settings(max_examples=20, stateful_step_count=40)
+    run_state_machine_as_test(TokenizerMachine, settings=settings(max_examples=20, stateful_step_count=40))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-class TestTokenizerAtLength(TokenizerMachine.TestCase):
-    settings = settings(max_examples=200, stateful_step_count=80)
+def test_any_history_at_length() -> None:
+    run_state_machine_as_test(TokenizerMachine, settings=settings(max_examples=200, stateful_step_count=80))
