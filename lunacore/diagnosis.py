@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Severity(StrEnum):
@@ -20,6 +20,34 @@ class Severity(StrEnum):
 
 
 @frozen
+class Circumstances:
+    """What a check may need to know of the deployment.
+
+    Attributes:
+        origin: the origin of the Secure Frame, such as ``https://secure.example.com``.
+        now: Unix seconds.
+        random: cryptographically secure random bytes.
+    """
+
+    origin: str
+    now: Callable[[], float] = field(repr=False)
+    random: Callable[[int], bytes] = field(repr=False)
+
+
+@frozen
+class Repair:
+    """A safe change that mends what was found; made only when the operator agrees.
+
+    Attributes:
+        description: exactly what will be changed, and where.
+        apply: makes the change, also after the part that was looked at is closed; raises a ``LunaCoreError`` if it cannot.
+    """
+
+    description: str
+    apply: Callable[[], None] = field(repr=False, eq=False)
+
+
+@frozen
 class Finding:
     """One thing that was looked at.
 
@@ -27,12 +55,14 @@ class Finding:
         part: what it concerns: a setting such as ``tokenizer.objects``, or ``clock``.
         message: what was found; never anything secret.
         remedy: what to do about it, empty where all is well.
+        repair: what ``lunacore doctor --fix`` can do about it.
     """
 
     part: str
     severity: Severity
     message: str
     remedy: str = ""
+    repair: Repair | None = None
 
 
 def ok(part: str, message: str) -> Finding:
@@ -40,14 +70,14 @@ def ok(part: str, message: str) -> Finding:
     return Finding(part, Severity.OK, message)
 
 
-def warning(part: str, message: str, remedy: str) -> Finding:
+def warning(part: str, message: str, remedy: str, repair: Repair | None = None) -> Finding:
     """A finding of something that works, but should not stay so."""
-    return Finding(part, Severity.WARNING, message, remedy)
+    return Finding(part, Severity.WARNING, message, remedy, repair)
 
 
-def problem(part: str, message: str, remedy: str) -> Finding:
+def problem(part: str, message: str, remedy: str, repair: Repair | None = None) -> Finding:
     """A finding of something that does not work, or is not safe."""
-    return Finding(part, Severity.PROBLEM, message, remedy)
+    return Finding(part, Severity.PROBLEM, message, remedy, repair)
 
 
 @runtime_checkable
@@ -57,6 +87,9 @@ class Diagnosable(Protocol):
     That it can be reached, and that an object can be written and removed, is looked at for every store already.
     """
 
-    def diagnose(self) -> Sequence[Finding]:
-        """Look closely, changing nothing; seconds, not minutes. What is wrong is a finding, not an exception."""
+    def diagnose(self, circumstances: Circumstances) -> Sequence[Finding]:
+        """Look closely; seconds, not minutes. What is wrong is a finding, not an exception.
+
+        Nothing is changed but through the ``repair`` of a finding; what is written to find something out is removed again.
+        """
         ...

@@ -17,7 +17,10 @@ from minio.error import S3Error, ServerError
 
 from lunacore import ssec
 from lunacore.errors import Conflict, IntegrityError, StoreUnavailable, TokenNotFound
+from lunacore.keys import KEY_BYTES
 from lunacore.stores import ObjectEntry, Stat
+from lunacore_backends.s3 import diagnosis
+from lunacore_backends.s3.checks.bucket import Bucket
 from lunacore_backends.s3.client import S3Client, S3Pool
 from lunacore_backends.s3.credentials import CredentialChain
 from lunacore_backends.s3.failures import Failures
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from minio.datatypes import Object
     from urllib3 import BaseHTTPResponse
 
+    from lunacore.diagnosis import Circumstances, Finding
     from lunacore.plugins import BackendURL, Surroundings
     from lunacore.stores import SignedRequest
 
@@ -179,6 +183,19 @@ class S3Objects:
         """List one object at most; that takes the network, the credentials, the bucket and the right to list."""
         with self._failures.translated():
             next(iter(self._client.listed(self._settings.prefix, "", 1)), None)
+
+    def diagnose(self, circumstances: Circumstances) -> list[Finding]:
+        """Look at service, credentials and bucket closely; scratch objects are written under the prefix and removed again."""
+        bucket = Bucket(
+            settings=self._settings,
+            credentials=self._credentials,
+            region=self._region,
+            pool=self._pool,
+            failures=self._failures,
+            circumstances=circumstances,
+            key=circumstances.random(KEY_BYTES),
+        )
+        return diagnosis.examine(bucket)
 
     @property
     def _client(self) -> S3Client:

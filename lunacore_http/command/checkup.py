@@ -18,7 +18,7 @@ from attrs import define, field
 
 from lunacore import canary
 from lunacore.deployment import Opening
-from lunacore.diagnosis import Diagnosable, Severity, ok, problem, warning
+from lunacore.diagnosis import Circumstances, Diagnosable, Severity, ok, problem, warning
 from lunacore.errors import ConfigError, IntegrityError, KeyringError, LunaCoreError
 from lunacore.gateway_keys import FixedGatewayKeys
 from lunacore.keyring import KeyPurpose
@@ -124,7 +124,7 @@ class Checkup:
 
     def _own_checks(self, part: object) -> None:
         if isinstance(part, Diagnosable):
-            self.findings += part.diagnose()
+            self.findings += part.diagnose(Circumstances(self.config.public_url, self.now, self.random))
 
     def _may_write(self, store: str) -> bool:
         return not local_paths.is_anothers(local_paths.path_of(self.config, store))

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lunacore import Config
-from lunacore.diagnosis import Finding, Severity, warning
+from lunacore.diagnosis import Severity, warning
 from lunacore.plugins import open_backend
 from lunacore_backends.sqlite import SQLiteGrants
 from lunacore_http.command import exposure, local_paths
 from lunacore_http.command.checkup import Checkup
+from lunacore_http.command.exits import Exit
+from tests.servers.s3_server import client, url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from lunacore.diagnosis import Circumstances, Finding
     from lunacore.plugins import Surroundings
-    from tests.command.running import Lunacore
+    from tests.command.running import Ended, Lunacore
+    from tests.servers.seaweedfs import SeaweedFS
 
 
 def _problems(lunacore: Lunacore, *arguments: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -152,15 +156,15 @@ def test_a_backend_brings_checks_of_its_own(lunacore: Lunacore, monkeypatch: pyt
     lunacore.put(b"value")
 
     class Talkative(SQLiteGrants):
-        def diagnose(self) -> Sequence[Finding]:
-            return [warning("tokenizer.grants", "is tired", "let it rest")]
+        def diagnose(self, circumstances: Circumstances) -> Sequence[Finding]:
+            return [warning("tokenizer.grants", f"is tired of {circumstances.origin}", "let it rest")]
 
     def open_talkative(kind: str, text: str, around: Surroundings) -> Any:
         return Talkative(lunacore.data / "grants.sqlite") if kind == "grants" else open_backend(kind, text, around)
 
     monkeypatch.setattr("lunacore.deployment.open_backend", open_talkative)
     findings = Checkup(Config.from_mapping({"tokenizer": {"data_dir": str(lunacore.data)}}, {})).run()
-    assert warning("tokenizer.grants", "is tired", "let it rest") in findings
+    assert warning("tokenizer.grants", "is tired of http://127.0.0.1:37766", "let it rest") in findings
 
 
 @pytest.mark.parametrize(
@@ -193,3 +197,34 @@ def test_an_application_on_plain_http_is_warned_of() -> None:
 def test_room_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, severity: Severity) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1, free))
     assert [one.severity for one in local_paths._free_space(tmp_path, "x", set())] == [severity]
+
+
+@pytest.mark.servers
+@pytest.mark.xdist_group("seaweedfs")
+@pytest.mark.usefixtures("s3_credentials")
+def test_a_bucket_is_mended_after_asking(lunacore: Lunacore, seaweedfs: SeaweedFS) -> None:
+    bucket = f"mended-{os.urandom(4).hex()}"
+    client(seaweedfs).create_bucket(Bucket=bucket)
+    elsewhere = {"AllowedOrigins": ["https://other.example.com"], "AllowedMethods": ["GET"]}
+    client(seaweedfs).put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [elsewhere]})
+    environ = {"LUNACORE_TOKENIZER_OBJECTS": url(seaweedfs, bucket, "values")}
+    lunacore.ok("put", given=b"value", environ=environ)
+
+    def doctor(*arguments: str, given: bytes = b"") -> Ended:
+        return lunacore("doctor", *arguments, given=given, environ=environ)
+
+    def rules() -> int:
+        return len(client(seaweedfs).get_bucket_cors(Bucket=bucket)["CORSRules"])
+
+    assert doctor("--yes").code == Exit.USAGE
+    refused = doctor("--fix", given=b"n\n")
+    assert (refused.code, rules()) == (Exit.FAILED, 1)
+    assert "add a CORS rule for exactly http://127.0.0.1:37766" in refused.text
+    assert refused.text.count("left as it is") == refused.text.count("do this?") == 2
+    agreed = doctor("--fix", given=b"y\nn\n")
+    assert (agreed.code, rules()) == (Exit.DONE, 2)
+    assert "browsers may use tickets from http://127.0.0.1:37766" in agreed.text
+    unasked = doctor("--fix", "--yes", "--json")
+    assert unasked.code == Exit.DONE
+    assert "add the lifecycle rule" in unasked.err
+    assert [one["fix"] for one in json.loads(unasked.out)["findings"] if one["fix"]] == []

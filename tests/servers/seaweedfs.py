@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = Path(sys.executable).with_name("weed")
 READER: Final = ("lunacore-reader", "only for tests: may only read")
 WRITER: Final = ("lunacore-writer", "only for tests: may only write")
+LIMITED: Final = ("lunacore-limited", "only for tests: may only do what is needed under limited/")
 
 
 def missing() -> str:
@@ -31,7 +32,7 @@ def missing() -> str:
 
 
 class SeaweedFS:
-    """A SeaweedFS with an access key that may do all, one that may only read and one that may only write."""
+    """A SeaweedFS with access keys that may do all, only read, only write, and only what is needed under one prefix."""
 
     ca: Path | None = None
     region = "us-east-1"
@@ -91,6 +92,7 @@ def _identities() -> Sequence[dict[str, object]]:
         identity("all", ACCESS_KEY, SECRET_KEY, ["Admin", "Read", "List", "Tagging", "Write"]),
         identity("reader", *READER, ["Read", "List"]),
         identity("writer", *WRITER, ["Write", "List"]),
+        identity("limited", *LIMITED, [f"{action}:plain/limited/*" for action in ("Read", "Write", "List")]),
     ]
 
 

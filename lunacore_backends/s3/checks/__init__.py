@@ -1,0 +1,1 @@
+"""What ``lunacore doctor`` looks at in an S3 bucket, a module for each concern."""
