@@ -34,10 +34,10 @@ class Row:
         is_readable: False for an object that is no row of a version known here; ``body`` is then all of it.
     """
 
-    write: bytes
+    write: bytes = field(repr=False)
     root_version: int
     due: int
-    labels: tuple[bytes, ...]
+    labels: tuple[bytes, ...] = field(repr=False)
     body: bytes = field(repr=False)
     is_readable: bool = True
 

@@ -229,7 +229,8 @@ class TestBeyondTheContract:
         record = make_record(os.urandom(32))
         store.create([record])
         assert store.get([record.name]) == [record]
-        assert record in store.scan(after=record.name[:31])
+        # Other tests keep objects of their own in the bucket, so no further than this record.
+        assert store.scan(after=record.name[:31], limit=1) == [record]
         store.delete([record.name])
         assert store.get([record.name]) == [None]
 

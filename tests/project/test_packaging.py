@@ -27,7 +27,7 @@ BACKENDS = [
     for name, target in entries.items()
 ]
 # Backends whose library comes with an extra, as "group:name"; every other one must work with the base dependencies.
-NEEDS_EXTRA = frozenset({"lunacore.objects:s3"})
+NEEDS_EXTRA = frozenset({"lunacore.objects:s3", "lunacore.records:s3"})
 # Modules of the core that its users' tests import, which come with the extra `testing`.
 TESTING = "lunacore.testing"
 
