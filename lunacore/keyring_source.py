@@ -21,7 +21,7 @@ from lunacore.keyring import KeyPurpose
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lunacore.keyring import Keyring
+    from lunacore.keyring import Keyring, VersionedKey
     from lunacore.sigv4 import Credentials
     from lunacore.stores import KeyProvider, KeyringStore
 
@@ -55,7 +55,7 @@ class _Active:
     lookup_version: int
     root: tuple[int, bytes] = field(repr=False)
     session_keys: tuple[SessionKeys, ...] = field(repr=False)
-    gateway: Credentials = field(repr=False)
+    gateway: tuple[Credentials, ...] = field(repr=False)
 
 
 @define
@@ -135,7 +135,7 @@ class KeyringSource:
 
     def active(self, now: float) -> Credentials:  # noqa: ARG002 - the protocol's; this source has the same clock
         """The gateway credentials to sign with (``GatewayKeys``)."""
-        return self._active().gateway
+        return self._active().gateway[0]
 
     def of(self, access_key: str) -> Credentials | None:
         """The gateway credentials of an access key (``GatewayKeys``); an unknown one makes the keyring reload first."""
@@ -146,8 +146,7 @@ class KeyringSource:
         return found
 
     def _gateway_credentials(self, access_key: str) -> Credentials | None:
-        known = [credentials(key) for key in self._current().keyring.newest_first(KeyPurpose.GATEWAY)]
-        return next((one for one in known if one.access_key == access_key), None)
+        return next((one for one in self._active().gateway if one.access_key == access_key), None)
 
     def refresh(self) -> None:
         """Reload now, unless that was done within the last second."""
@@ -201,16 +200,22 @@ class KeyringSource:
 def _active_at(keyring: Keyring, now: float) -> _Active:
     activations = [key.active_from for key in keyring.keys]
     root = keyring.active(KeyPurpose.ROOT, now)
-    session = keyring.active(KeyPurpose.SESSION, now)
-    others = [key for key in keyring.newest_first(KeyPurpose.SESSION) if key is not session]
     return _Active(
         since=max((moment for moment in activations if moment <= now), default=0),
         until=min((moment for moment in activations if moment > now), default=inf),
         lookup_version=keyring.active(KeyPurpose.LOOKUP, now).version,
         root=(root.version, root.secret),
-        session_keys=tuple(_session_keys(key.version, key.secret) for key in (session, *others)),
-        gateway=credentials(keyring.active(KeyPurpose.GATEWAY, now)),
+        session_keys=tuple(
+            _session_keys(key.version, key.secret) for key in _active_first(keyring, KeyPurpose.SESSION, now)
+        ),
+        gateway=tuple(credentials(key) for key in _active_first(keyring, KeyPurpose.GATEWAY, now)),
     )
+
+
+def _active_first(keyring: Keyring, purpose: KeyPurpose, now: float) -> list[VersionedKey]:
+    """The active key of a purpose, then every other that is not retired, newest first."""
+    active = keyring.active(purpose, now)
+    return [active, *(key for key in keyring.newest_first(purpose) if key is not active)]
 
 
 def _session_keys(version: int, secret: bytes) -> SessionKeys:
