@@ -58,7 +58,7 @@ class Deployment:
 
     def close(self) -> None:
         """Close every part that has something to close."""
-        for part in (self.objects, self.grants, self.records, self.audit):
+        for part in (self.objects, self.grants, self.keyring_store, self.records, self.audit):
             _close(part)
 
 
@@ -81,7 +81,9 @@ def open_deployment(
         undo.callback(_close, records)
         grants = opening.grants()
         undo.callback(_close, grants)
-        keyring_store, providers = opening.keyring(records)
+        keyring_store = opening.keyring_store(records)
+        undo.callback(_close, keyring_store)
+        providers = opening.keyring_in(keyring_store, records)
         source = KeyringSource(keyring_store, providers, now=now)
         canary.check(records, source.keyring, now=now(), random=random)
         objects = opening.objects(source)
@@ -93,7 +95,7 @@ def open_deployment(
         lookup=lookup,
         grants=Grants(grants, source, _grant_limits(config), random=random),
         objects=objects,
-        eraser=Eraser(lookup, objects, now),
+        eraser=Eraser(lookup, objects, now, config.sweep.unverified_after),
         keyring=source,
         audit=audit,
         reads=_read_limits(config, grants, source),
@@ -128,20 +130,22 @@ def init_keyring(
         KeyringError: there is a keyring already, or the record store was used with one; nothing is changed then.
     """
     opening = Opening(config, now, random)
-    records = opening.records()
-    try:
+    with ExitStack() as undo:
+        records = opening.records()
+        undo.callback(_close, records)
         if not canary.is_new(records):
             raise KeyringError(
                 "the record store was used with a keyring before; restore that one, since a new one could open nothing"
             )
         store = opening.keyring_store(records)
+        undo.callback(_close, store)
         if store.read() is not None:
             raise KeyringError("there is a keyring already where tokenizer.keyring says; it stays as it is")
         created = opening.create_keyring(store, opening.key_providers(create=True))
-        opening.audit().write([_init_event(created, now())])
+        audit = opening.audit()
+        undo.callback(_close, audit)
+        audit.write([_init_event(created, now())])
         return created
-    finally:
-        _close(records)
 
 
 @frozen
@@ -178,11 +182,10 @@ class Opening:
         sink: AuditSink = self._open("audit", self.config.tokenizer.audit, "file", "audit/audit.jsonl")
         return sink
 
-    def keyring(self, records: RecordStore) -> tuple[KeyringStore, Sequence[KeyProvider]]:
-        """The keyring's place and what seals it; an embedded keyring is made if nothing was ever kept here."""
-        store = self.keyring_store(records)
+    def keyring_in(self, store: KeyringStore, records: RecordStore) -> Sequence[KeyProvider]:
+        """What seals the keyring; an embedded keyring is made in ``store`` if nothing was ever kept here."""
         if store.read() is not None:
-            return store, self.key_providers(create=False)
+            return self.key_providers(create=False)
         is_new = canary.is_new(records)
         # Read once more: another process may have made keyring and canary since the first look.
         if not is_new and store.read() is None:
@@ -191,11 +194,11 @@ class Opening:
                 "backup, since a new one could open nothing"
             )
         if not is_new or not self._makes_keyring():
-            return store, self.key_providers(create=False)
+            return self.key_providers(create=False)
         providers = self.key_providers(create=True)
         with suppress(Conflict):  # another process was first; its keyring is as good
             self.create_keyring(store, providers)
-        return store, providers
+        return providers
 
     def keyring_store(self, records: RecordStore) -> KeyringStore:
         store: KeyringStore = self._open("keyring", self.config.tokenizer.keyring, "file", "keyring", records=records)
@@ -276,6 +279,7 @@ def _policy(config: Config) -> Policy:
         upload_ttl=config.tickets.upload_ttl,
         download_ttl=config.tickets.download_ttl,
         unverified_ttl=config.sweep.unverified_after,
+        never_uploaded_ttl=config.sweep.never_uploaded_after,
         max_value_size=config.tickets.max_value_size,
     )
 

@@ -1,25 +1,40 @@
-"""Erasure: the keys first, in one step; then the object, and once more when no upload URL can bring it back; then the record.
+"""Erasure: the keys first, in one step; then the object, and once more when no upload can bring it back; then the record.
 
 The sweeper does the same to records whose time is up. Neither needs a token: object names lie in the outer layer.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
 from lunacore.errors import Conflict, IntegrityError, StoreUnavailable
-from lunacore.records import RecordState, RecordType
+from lunacore.records import OBJECT_NAME_BYTES, RecordState, RecordType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lunacore.lookup import Lookup
-    from lunacore.records import OpenedRecord, Record
+    from lunacore.records import OpenedRecord, OperatorFields, Record
     from lunacore.stores import ObjectStore
 
+UPLOAD_MARGIN: Final = 12 * 3600
+"""Seconds after the last upload URL has expired until which an upload that it began may still end."""
+
 _PAGE: Final = 500
+
+
+class DueFor(Enum):
+    """Why the sweeper looks at a record."""
+
+    NEVER_UPLOADED = "never uploaded"
+    UNVERIFIED = "uploaded, and not verified in time"
+    EXPIRED = "expired"
+    ERASING = "erased before, and to be finished"
+    NOTHING_YET = "uploaded, and may still be verified"
+    UNKNOWN = "cannot be opened"
 
 
 @frozen
@@ -30,15 +45,21 @@ class Swept:
     was: RecordState
     done: bool
     problem: str = ""
+    spared: bool = False
+    """Whether it stays as it is: its value was uploaded, and may still be verified."""
 
 
 @frozen
 class Eraser:
-    """Erases tokens and finishes what was begun; every step can be repeated."""
+    """Erases tokens and finishes what was begun; every step can be repeated.
+
+    ``unverified_ttl`` is how many seconds after minting an upload that nobody confirmed is given up.
+    """
 
     lookup: Lookup
     objects: ObjectStore
     now: Callable[[], float] = field(repr=False)
+    unverified_ttl: int
 
     def erase(self, opened: OpenedRecord) -> bool:
         """Erase a token whatever state it is in; say whether the record is gone too, or left to a later sweep.
@@ -52,10 +73,10 @@ class Eraser:
         return self.finish(opened)
 
     def finish(self, opened: OpenedRecord) -> bool:
-        """Remove the objects of an erased record, and the record itself once no upload URL can bring them back."""
+        """Remove the objects of an erased record, and the record itself once no upload can bring them back."""
         try:
             self.objects.delete(opened.fields.object_names)
-            if opened.fields.upload_until > self.now():
+            if _uploads_end(opened.fields) > self.now():
                 return False
             self.lookup.store.delete([opened.record.name])
         except StoreUnavailable:
@@ -69,11 +90,27 @@ class Eraser:
             yield from (record for record in page if _is_token(record))
             after = page[-1].name
 
+    def due_for(self, record: Record) -> DueFor:
+        """Why a record is due. For one that is pending, and that could still be verified, the object store is asked.
+
+        Raises:
+            StoreUnavailable: the object store cannot be reached.
+        """
+        try:
+            opened = self.lookup.open(record)
+        except (IntegrityError, StoreUnavailable):  # damaged, of a later release, or under a root key that is not known
+            return DueFor.UNKNOWN
+        return self._due_for(opened)
+
     def sweep(self, record: Record) -> Swept:
-        """Erase one record that is due, or finish erasing it."""
+        """Erase one record that is due, or finish erasing it; spare it if its value is there and may still be verified."""
         was = record.header.state
         try:
             opened = self.lookup.open(record)
+            if self._due_for(opened) is DueFor.NOTHING_YET:
+                # Where it is changed meanwhile, the next sweep looks at it anew.
+                self.lookup.change(opened, opened.fields, state=was, due=self._verified_until(opened.fields))
+                return Swept(record.name, was, done=False, spared=True)
             return Swept(record.name, was, self.erase(opened))
         except Conflict:
             # Confirmed meanwhile, and so not due any more, or swept by another process; the next sweep sees.
@@ -81,13 +118,41 @@ class Eraser:
         except (IntegrityError, StoreUnavailable) as problem:
             return Swept(record.name, was, done=False, problem=problem.message)
 
+    def _due_for(self, opened: OpenedRecord) -> DueFor:
+        now, fields = int(self.now()), opened.fields
+        if opened.header.state is RecordState.ERASING:
+            return DueFor.ERASING
+        if opened.header.state is RecordState.STORED or 0 < fields.expires <= now:
+            return DueFor.EXPIRED
+        if self._verified_until(fields) <= now:
+            return DueFor.UNVERIFIED
+        return DueFor.NOTHING_YET if self._is_there(fields.placement.object_name) else DueFor.NEVER_UPLOADED
+
+    def _verified_until(self, fields: OperatorFields) -> int:
+        until = fields.created + self.unverified_ttl
+        return min(until, fields.expires) if fields.expires else until
+
+    def _is_there(self, name: bytes) -> bool:
+        """Whether there is an object of this name; its key, which ``stat`` would ask for, is the token's alone."""
+        before = int.from_bytes(name) - 1
+        after = before.to_bytes(OBJECT_NAME_BYTES) if before >= 0 else b""
+        return any(entry.name == name for entry in self.objects.scan(after=after, limit=1))
+
     def _mark(self, opened: OpenedRecord) -> bool:
         """Drop the inner seals in one compare-and-swap; say whether they are dropped."""
         if opened.header.state is RecordState.ERASING:
             return True
         erased = opened.fields.erased()
-        due = max(erased.upload_until, int(self.now()))
+        due = max(_uploads_end(erased), int(self.now()))
         return self.lookup.change(opened, erased, state=RecordState.ERASING, due=due)
+
+
+def _uploads_end(fields: OperatorFields) -> int:
+    """The Unix second from which no upload can end any more, 0 where there was no upload URL.
+
+    A store checks a URL when a request begins, and takes as long for the body as the client does.
+    """
+    return fields.upload_until + UPLOAD_MARGIN if fields.upload_until else 0
 
 
 def _is_token(record: Record) -> bool:

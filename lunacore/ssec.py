@@ -57,6 +57,11 @@ def key_from(headers: Mapping[str, str], copy_source: bool = False) -> bytes:  #
     return key
 
 
+def names_a_key(headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers, names in lower case, carries any part of a customer key."""
+    return any(name in headers for name in _names(copy_source=False))
+
+
 def _prefix(*, copy_source: bool) -> str:
     return _SOURCE_PREFIX if copy_source else _OBJECT_PREFIX
 

@@ -33,10 +33,14 @@ class SignedRequest:
 
 @frozen
 class Stat:
-    """What the object store says of an object: ``size`` in bytes, and an ``etag`` that changes with every write."""
+    """What the object store says of an object: ``size`` in bytes, and an ``etag`` that changes with every write.
+
+    ``modified`` is the Unix second at which it was written, 0 where the store does not say.
+    """
 
     size: int
     etag: str
+    modified: int = field(default=0, eq=False)
 
 
 @frozen
@@ -126,6 +130,11 @@ class DirectTransfer(Protocol):
 class RecordStore(Protocol):
     """Where records lie, durably: what a call has returned for survives ``kill -9`` and power loss."""
 
+    @property
+    def renames(self) -> bool:
+        """Whether ``replace`` may change the name; where it may not, the lookup secret cannot be rotated."""
+        ...
+
     def create(self, records: Sequence[Record]) -> None:
         """Add all of the records or none.
 
@@ -141,10 +150,11 @@ class RecordStore(Protocol):
     def replace(self, old: Record, new: Record) -> bool:
         """Put ``new`` in the place of ``old`` if the body is still that of ``old``, in one step; say whether it was.
 
-        The name may change: then ``old.name`` is gone and ``new.name`` there.
+        The name may change, where the store ``renames``: then ``old.name`` is gone and ``new.name`` there.
 
         Raises:
             Conflict: the name changes and ``new.name`` exists already.
+            StoreUnavailable: the name changes and the store does not rename; nothing was done.
         """
         ...
 

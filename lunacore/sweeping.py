@@ -1,7 +1,7 @@
 """The sweep: erases what is due without anybody asking, and removes expired entries.
 
-A token's record is due when its value has expired, when nobody confirmed its upload in time, or when its erasure was begun and
-could not be finished yet. Each batch is written to the audit log before it is erased.
+A token's record is due when its value has expired, when nothing was uploaded or nobody confirmed the upload in time, or when its
+erasure was begun and could not be finished yet. Each batch is written to the audit log before it is erased.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.erasure import DueFor, Swept
+from lunacore.errors import LunaCoreError
+from lunacore.outcomes import attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from lunacore.erasure import Eraser, Swept
+    from lunacore.erasure import Eraser
     from lunacore.identity import Call
-    from lunacore.records import Record, RecordState
+    from lunacore.records import Record
     from lunacore.stores import AuditSink, ExpiringStore
 
 BATCH: Final = 500
+
+_LEFT_ALONE: Final = (DueFor.NOTHING_YET, DueFor.UNKNOWN)
 
 
 @frozen
@@ -34,13 +39,13 @@ class Sweeper:
     audit: AuditSink
     now: Callable[[], float]
 
-    def due(self) -> Mapping[RecordState, int]:
-        """How many records are due, by their state. Nothing is changed.
+    def due(self) -> Mapping[DueFor, int]:
+        """How many records are due, and what for. Nothing is changed.
 
         Raises:
-            StoreUnavailable: the record store cannot be reached.
+            StoreUnavailable: the record store or the object store cannot be reached.
         """
-        return Counter(record.header.state for record in self.eraser.due(int(self.now())))
+        return Counter(self.eraser.due_for(record) for record in self.eraser.due(int(self.now())))
 
     def sweep_records(self, call: Call) -> Iterator[Swept]:
         """Erase what is due, and say of each record what became of it.
@@ -50,8 +55,23 @@ class Sweeper:
         """
         due = self.eraser.due(int(self.now()))
         while batch := list(islice(due, BATCH)):
-            self.audit.write([self._event(call, batch)])
-            yield from (self.eraser.sweep(record) for record in batch)
+            yield from self._sweep_batch(call, batch)
+
+    def _sweep_batch(self, call: Call, batch: list[Record]) -> Iterator[Swept]:
+        reasons = [attempt(self.eraser.due_for, record) for record in batch]
+        erased = [
+            (record, reason)
+            for record, reason in zip(batch, reasons, strict=True)
+            if isinstance(reason, DueFor) and reason not in _LEFT_ALONE
+        ]
+        if erased:
+            self.audit.write([self._event(call, erased)])
+        yield from (
+            Swept(record.name, record.header.state, done=False, problem=reason.message)
+            if isinstance(reason, LunaCoreError)
+            else self.eraser.sweep(record)
+            for record, reason in zip(batch, reasons, strict=True)
+        )
 
     def sweep_grants(self) -> int:
         """Remove expired grants, marks and counters; say how many, 0 where the store does so by itself.
@@ -64,8 +84,9 @@ class Sweeper:
             total += removed
         return total
 
-    def _event(self, call: Call, batch: list[Record]) -> AuditEvent:
-        states = Counter(record.header.state.name.lower() for record in batch)
+    def _event(self, call: Call, erased: Sequence[tuple[Record, DueFor]]) -> AuditEvent:
+        counts = Counter(record.header.state.name.lower() for record, _ in erased)
+        counts["neverUploaded"] = sum(reason is DueFor.NEVER_UPLOADED for _, reason in erased)
         return AuditEvent(
             time=self.now(),
             action=Action.SWEEP,
@@ -75,5 +96,5 @@ class Sweeper:
             issuer=call.identity.issuer,
             request=call.request,
             reason=call.reason,
-            detail=dict(states),
+            detail=dict(+counts),
         )

@@ -47,7 +47,7 @@ def open_objects(url: BackendURL, surroundings: Surroundings) -> SealedObjects:
         ConfigError: fsspec does not know the scheme, or a package for it is missing.
         StoreUnavailable: the directory cannot be created or used.
     """
-    file_system, root = _file_system(url, surroundings.setting)
+    file_system, root = file_system_of(url, surroundings.setting)
     medium = _medium(file_system, root, surroundings.random)
     medium.prepare()
     return SealedObjects(medium, tickets_of(surroundings), surroundings.random)
@@ -261,7 +261,13 @@ class _MemoryFile(io.RawIOBase):
         return self._position
 
 
-def _file_system(url: BackendURL, setting: str) -> tuple[AbstractFileSystem, str]:
+def file_system_of(url: BackendURL, setting: str) -> tuple[AbstractFileSystem, str]:
+    """The file system that a URL names, with the options of its query, and the path on it.
+
+    Raises:
+        ConfigError: fsspec does not know the scheme, or a package for it is missing.
+        StoreUnavailable: it cannot be reached.
+    """
     try:
         file_system, root = fsspec.core.url_to_fs(url.text.partition("?")[0], **url.options)
     except ImportError as missing:

@@ -79,6 +79,10 @@ class MemoryRecords:
         self._rows: dict[bytes, _Row] = {}
         self._order: list[bytes] | None = None
 
+    @property
+    def renames(self) -> bool:
+        return True
+
     def create(self, records: Sequence[Record]) -> None:
         added = {record.name: _Row.of(record) for record in records}
         with self._lock:

@@ -7,6 +7,7 @@ customer key of the object, and its name on the medium is its name in hex. The m
 from __future__ import annotations
 
 import hashlib
+import os
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
@@ -112,7 +113,7 @@ class SealedObjects:
             return None
         with OpenedSegments(source, key, Purpose.OBJECT) as opened:
             source.seek(0)
-            return Stat(opened.size, _etag(source.read(HEADER_BYTES)))
+            return Stat(opened.size, _etag(source.read(HEADER_BYTES)), _modified(source))
 
     def copy(self, name: bytes, key: bytes, new_name: bytes, new_key: bytes) -> Stat:
         with self.open(name, key) as source:
@@ -174,6 +175,14 @@ class _SealedPieces:
 def _etag(header: bytes) -> str:
     # The header is fixed but for its salt, which is drawn anew for every write.
     return hashlib.sha256(header).digest()[:_ETAG_BYTES].hex()
+
+
+def _modified(source: BinaryIO) -> int:
+    try:
+        return int(os.fstat(source.fileno()).st_mtime)
+    except (OSError, AttributeError):
+        # It lies elsewhere than in a file of this machine.
+        return 0
 
 
 def _size(file: SealedFile) -> int:

@@ -143,6 +143,10 @@ class SQLiteRecords:
     def __init__(self, path: Path, *, setting: str = "records", busy_timeout: float = BUSY_TIMEOUT) -> None:
         self._database = Database(path, setting, RECORDS_LAYOUT, busy_timeout)
 
+    @property
+    def renames(self) -> bool:
+        return True
+
     def create(self, records: Sequence[Record]) -> None:
         rows, labels = [_row(record) for record in records], _label_rows(records)
         if not rows:

@@ -12,6 +12,7 @@ from lunacore.errors import LunaCoreError
 from lunacore.identity import Call, operator
 
 if TYPE_CHECKING:
+    from lunacore.erasure import Swept
     from lunacore.sweeping import Sweeper
     from lunacore_http.metrics import SweepMetrics
 
@@ -60,7 +61,7 @@ class BackgroundSweeper:
     def _sweep_records(self) -> Counter[str]:
         counts: Counter[str] = Counter()
         for swept in self._sweeper.sweep_records(Call(operator(DEFAULT_TENANT), reason=_REASON)):
-            outcome = "failed" if swept.problem else "erased" if swept.done else "later"
+            outcome = _outcome(swept)
             counts[outcome] += 1
             self._metrics.record(outcome)
             if self._stopping.is_set():
@@ -71,3 +72,11 @@ class BackgroundSweeper:
         while not self._stopping.is_set():
             self.sweep()
             self._stopping.wait(self._every)
+
+
+def _outcome(swept: Swept) -> str:
+    if swept.problem:
+        return "failed"
+    if swept.spared:
+        return "spared"
+    return "erased" if swept.done else "later"

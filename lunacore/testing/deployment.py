@@ -79,7 +79,7 @@ def another_process(
         lookup=lookup,
         grants=Grants(grants, source, first.tokenizer.grants.limits, random=first.random),
         objects=objects,
-        eraser=Eraser(lookup, objects, clock),
+        eraser=Eraser(lookup, objects, clock, first.tokenizer.eraser.unverified_ttl),
         keyring=source,
         audit=audit,
         now=clock,

@@ -89,6 +89,10 @@ class FailingRecords:
         self._store = store
         self._plan = plan
 
+    @property
+    def renames(self) -> bool:
+        return self._store.renames
+
     def create(self, records: Sequence[Record]) -> None:
         with self._plan.around("create"):
             self._store.create(records)

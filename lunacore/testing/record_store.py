@@ -237,8 +237,9 @@ def race(*calls: Callable[[], Any]) -> list[Any]:
 class RecordStoreContract:
     """What every record store must do. Subclasses give ``open_store``, ``plant`` and ``peek``.
 
-    A store that cannot rename in one step sets ``renames`` to False. It must then refuse every ``replace`` that changes the name
-    with ``StoreUnavailable``, whatever it holds, and cannot offer rotation of the lookup secret.
+    For a store that cannot rename in one step ``renames`` is False, here and in the store itself. It must then refuse every
+    ``replace`` that changes the name with ``StoreUnavailable``, whatever it holds, and cannot offer rotation of the lookup
+    secret.
     """
 
     renames = True
@@ -261,6 +262,9 @@ class RecordStoreContract:
     @pytest.fixture
     def store(self, open_store: Callable[[], RecordStore]) -> RecordStore:
         return open_store()
+
+    def test_tells_whether_it_renames(self, store: RecordStore) -> None:
+        assert store.renames is self.renames
 
     def test_state_machine(self, open_store: Callable[[], RecordStore]) -> None:
         run_state_machine_as_test(record_machine(open_store, renames=self.renames))

@@ -1,8 +1,9 @@
-"""Real servers for black-box tests: a WSGI application in a process of its own."""
+"""Real servers for black-box tests: a WSGI application or a tokenizer, in processes of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,25 +21,40 @@ _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.05
 _LOG_BYTES: Final = 1 << 20
+_SERVE: Final = (
+    "import json, sys; from lunacore.config import Config; from lunacore_http.server import serve; "
+    "serve(Config.from_mapping(json.loads(sys.argv[1]), {}), started=lambda: print('started', flush=True))"
+)
+_STARTED: Final = "started\n"
 
 
 class WSGIProcess:
-    """A WSGI application served by granian on a free port of 127.0.0.1, as a context manager.
+    """A WSGI or ASGI application served by granian on 127.0.0.1, as a context manager.
 
     Args:
         module: the Python file that holds the application's factory.
         factory: a function without arguments that returns the application.
         environment: what to add to the environment of the process.
-        threads: how many requests are worked on at once.
+        threads: how many requests are worked on at once; ASGI has one thread whatever is said.
+        interface: ``wsgi`` or ``asgi``.
+        port: a free one where None.
     """
 
     def __init__(
-        self, module: Path, *, factory: str = "create", environment: Mapping[str, str] | None = None, threads: int = 8
+        self,
+        module: Path,
+        *,
+        factory: str = "create",
+        environment: Mapping[str, str] | None = None,
+        threads: int = 8,
+        interface: str = "wsgi",
+        port: int | None = None,
     ) -> None:
         self._target = f"{module}:{factory}"
         self._environment = {**os.environ, **(environment or {})}
-        self._threads = threads
-        self.port = free_port()
+        self._threads = threads if interface == "wsgi" else 1
+        self._interface = interface
+        self.port = free_port() if port is None else port
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
 
@@ -62,7 +78,7 @@ class WSGIProcess:
         return max(_peak_memory(pid) for pid in (str(self._process.pid), *workers))
 
     def __enter__(self) -> Self:
-        arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        arguments = ["--interface", self._interface, "--host", "127.0.0.1", "--port", str(self.port)]
         arguments += ["--blocking-threads", str(self._threads), "--no-ws", "--factory", self._target]
         self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
             [sys.executable, "-m", "granian", *arguments],
@@ -74,13 +90,13 @@ class WSGIProcess:
         try:
             self._await_port(self._process)
         except BaseException:
-            self._stop(self._process)
+            _stop(self._process)
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._stop(self._process)
+            _stop(self._process)
         self._log.close()
 
     def _await_port(self, process: subprocess.Popen[bytes]) -> None:
@@ -91,13 +107,60 @@ class WSGIProcess:
             time.sleep(_POLL_SECONDS)
         raise RuntimeError(f"the server did not start:\n{self.log}")
 
-    def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        process.send_signal(signal.SIGTERM)
+
+class TokenizerProcess:
+    """``lunacore serve`` as a context manager; it needs the extra ``server``.
+
+    Args:
+        settings: the configuration, as TOML would give it. The environment of this process adds nothing to it.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
+
+    @property
+    def log(self) -> str:
+        """What the process has written so far."""
+        return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
+            [sys.executable, "-c", _SERVE, json.dumps(self.settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._await_start(self._process)
+        except BaseException:
+            _stop(self._process)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            _stop(self._process)
+        self._log.close()
+
+    def _await_start(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            if _STARTED in self.log:
+                return
+            time.sleep(_POLL_SECONDS)
+        raise RuntimeError(f"the tokenizer did not start:\n{self.log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _peak_memory(pid: str) -> int:

@@ -1,7 +1,7 @@
-"""Proof that an S3 service keeps the conditions that a record store stands on.
+"""Proof that an S3 service keeps the conditions that records and the keyring stand on.
 
 Some services ignore ``If-None-Match`` or ``If-Match``, and some check them without a lock, so that of writers at the same moment
-several win. Either would lose records without a sound, so a store is refused before it holds any.
+several win. Either would lose what was written without a sound, so such a service is refused before it holds anything.
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ class ConditionProof:
     Attributes:
         setting: name of the setting that names the bucket, for messages.
         prefix: what the keys of the scratch objects begin with.
+        held: what the service is to hold, and
+        instead: what else can hold it, for messages.
     """
 
     objects: ConditionalObjects
     setting: str
     prefix: str
     random: Callable[[int], bytes] = field(repr=False)
+    held: str = "records"
+    instead: str = "name sqlite:// or another database"
 
     async def give(self) -> None:
         """Return if the conditions hold.
@@ -92,6 +96,6 @@ class ConditionProof:
 
     def _refusal(self, behaviour: str) -> ConfigError:
         return ConfigError(
-            f"{self.setting}: this S3 service cannot hold records: {behaviour}; use a service that keeps conditional "
-            "writes, such as AWS S3 or a recent MinIO or SeaweedFS, or name sqlite:// or another database"
+            f"{self.setting}: this S3 service cannot hold {self.held}: {behaviour}; use a service that keeps conditional "
+            f"writes, such as AWS S3 or a recent MinIO or SeaweedFS, or {self.instead}"
         )

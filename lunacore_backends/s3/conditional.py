@@ -1,4 +1,4 @@
-"""Small objects of an S3 bucket that are written under conditions, on s3fs.
+"""Small objects of an S3 bucket that are written under conditions, on s3fs: records, the keyring, audit segments.
 
 ``If-None-Match: *`` creates and ``If-Match`` swaps (Amazon S3 User Guide, "Prevent object overwrites with conditional writes").
 Nothing is cached, and every answer is that of the service. All calls are coroutines of fsspec's loop; ``run`` runs one from any
@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import aiohttp
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -28,13 +28,17 @@ from fsspec.asyn import sync
 from minio.error import S3Error
 from s3fs import S3FileSystem
 
-from lunacore.errors import StoreUnavailable
+from lunacore.errors import ConfigError, StoreUnavailable
+from lunacore_backends.s3.client import S3Pool
+from lunacore_backends.s3.credentials import CredentialChain
 from lunacore_backends.s3.failures import Failures
+from lunacore_backends.s3.region import Region
+from lunacore_backends.s3.settings import S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from lunacore_backends.s3.settings import S3Settings
+    from lunacore.plugins import BackendURL, Surroundings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +56,8 @@ _CONNECT_SECONDS: Final = 5.0
 _ATTEMPTS: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _DELETE_BATCH: Final = 1000
+_OPTIONS: Final = ("endpoint", "region", "ca", "style", "timeout")
+_WRITE: Final = "lunacore-write"
 
 _ABSENT: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _REFUSED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
@@ -109,11 +115,17 @@ _CONNECTION_FAILURES: Final[Sequence[tuple[tuple[type[BaseException], ...], type
 
 @frozen
 class Stored:
-    """An object as it was read; ``version`` is empty where the bucket keeps no versions."""
+    """An object as it was read.
+
+    Attributes:
+        version: empty where the bucket keeps no versions.
+        write: what its writer called the write, empty if it gave none.
+    """
 
     data: bytes = field(repr=False)
     etag: str
     version: str
+    write: str = ""
 
 
 @frozen
@@ -122,6 +134,35 @@ class Page:
 
     keys: Sequence[str]
     goes_on: bool
+
+
+def settings_of(url: BackendURL, setting: str) -> S3Settings:
+    """What a URL says of a bucket for small objects: without the options that are for values.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+    """
+    url.refuse_unknown_options(setting, *_OPTIONS)
+    # No customer key travels with a small object, so what the settings demand for such keys is not asked.
+    settings = S3Settings.from_url(evolve(url, options={**url.options, "encryption": "none"}), setting)
+    if settings.endpoint is not None and not settings.endpoint.keeps_secrets:
+        raise ConfigError(
+            f"{setting}: endpoint is http, so whoever is on the way could answer with what was there before; use https"
+        )
+    return settings
+
+
+def connect(url: BackendURL, surroundings: Surroundings) -> ConditionalObjects:
+    """The objects of the bucket that a URL names; its region is asked for if the URL does not say.
+
+    Raises:
+        ConfigError: an option of the URL is unknown or wrong.
+        StoreUnavailable: the service cannot be asked for the region.
+    """
+    settings = settings_of(url, surroundings.setting)
+    credentials = CredentialChain(surroundings.setting, surroundings.now)
+    region = Region(settings, credentials, S3Pool(settings), Failures(settings)).name
+    return ConditionalObjects(settings, region, url.options.get("ca", ""))
 
 
 async def in_parallel(work: Callable[[Item], Awaitable[Result]], items: Iterable[Item]) -> list[Result]:
@@ -159,7 +200,7 @@ class ConditionalObjects:
     """
 
     def __init__(self, settings: S3Settings, region: str, ca: str) -> None:
-        self._settings = settings
+        self.settings = settings
         self._failures = Failures(settings)
         self._closed = False
         self._files = S3FileSystem(
@@ -189,7 +230,7 @@ class ConditionalObjects:
     def run(self, work: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
         """Run a coroutine on fsspec's loop, and wait for it."""
         if self._closed:
-            raise StoreUnavailable(f"{self._settings.setting}: the store is closed")
+            raise StoreUnavailable(f"{self.settings.setting}: the store is closed")
         return cast("Result", sync(self._files.loop, work, *arguments))
 
     def close(self) -> None:
@@ -205,13 +246,16 @@ class ConditionalObjects:
         """The object, None if there is none."""
         return await self._repeated(self._read, key)
 
-    async def create(self, key: str, data: bytes) -> bool:
-        """Write the object if there is none; say whether it was written."""
-        return await self._put(key, data, {"IfNoneMatch": "*"}) is not None
+    async def create(self, key: str, data: bytes, write: str = "") -> bool:
+        """Write the object if there is none; say whether it was written.
 
-    async def swap(self, key: str, data: bytes, old: Stored) -> bool:
+        ``write``, in ASCII, is kept beside the data, so that the writer knows its own write again if the answer is lost.
+        """
+        return await self._put(key, data, write, {"IfNoneMatch": "*"}) is not None
+
+    async def swap(self, key: str, data: bytes, old: Stored, write: str = "") -> bool:
         """Write the object if it is still ``old``, and remove the version ``old``; say whether it was written."""
-        version = await self._put(key, data, {"IfMatch": old.etag})
+        version = await self._put(key, data, write, {"IfMatch": old.etag})
         if version is None:
             return False
         # Where versioning is suspended, both are called "null", and the old one is gone already.
@@ -245,12 +289,14 @@ class ConditionalObjects:
                 data = await body.read()
         except _ERRORS as error:
             raise self._translated(error) from error
-        return Stored(data, answer["ETag"], answer.get("VersionId", ""))
+        write = answer.get("Metadata", {}).get(_WRITE, "")
+        return Stored(data, answer["ETag"], answer.get("VersionId", ""), write)
 
-    async def _put(self, key: str, data: bytes, condition: Mapping[str, str]) -> str | None:
+    async def _put(self, key: str, data: bytes, write: str, condition: Mapping[str, str]) -> str | None:
         """The version that was written, empty where the bucket keeps none; None where the condition did not hold."""
+        metadata = {"Metadata": {_WRITE: write}} if write else {}
         try:
-            answer = await self._repeated(self._call, "put_object", {"Key": key, "Body": data, **condition})
+            answer = await self._repeated(self._call, "put_object", {"Key": key, "Body": data, **metadata, **condition})
         except Answered as answered:
             if answered.code in _REFUSED or answered.code in _ABSENT:
                 return None
@@ -306,7 +352,7 @@ class ConditionalObjects:
 
     async def _call(self, method: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- botocore's answers
         try:
-            return await self._files._call_s3(method, Bucket=self._settings.bucket, **arguments)  # noqa: SLF001 -- the async side of s3fs's call_s3
+            return await self._files._call_s3(method, Bucket=self.settings.bucket, **arguments)  # noqa: SLF001 -- the async side of s3fs's call_s3
         except _ERRORS as error:
             raise self._translated(error) from error
 
@@ -328,11 +374,11 @@ class ConditionalObjects:
     def _of_connection(self, error: BaseException) -> StoreUnavailable:
         for kinds, kind, message in _CONNECTION_FAILURES:
             if isinstance(error, kinds):
-                return kind(self._said(message.format(name=type(error).__name__, timeout=self._settings.timeout)))
+                return kind(self._said(message.format(name=type(error).__name__, timeout=self.settings.timeout)))
         # Texts of other errors may hold what a credential file holds.
         return StoreUnavailable(
             self._said(f"the call could not be made ({type(error).__name__}); check endpoint and credentials")
         )
 
     def _said(self, message: str) -> str:
-        return f"{self._settings.setting}: {self._settings.shown}: {message}"
+        return f"{self.settings.setting}: {self.settings.shown}: {message}"

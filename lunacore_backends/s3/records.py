@@ -10,25 +10,20 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from attrs import evolve
-
-from lunacore.errors import ConfigError, Conflict, StoreUnavailable
+from lunacore.errors import Conflict, StoreUnavailable
 from lunacore.records import Record
-from lunacore_backends.s3.client import S3Pool
+from lunacore_backends.s3 import diagnosis
 from lunacore_backends.s3.condition_proof import ConditionProof
-from lunacore_backends.s3.conditional import ConditionalObjects, in_parallel
-from lunacore_backends.s3.credentials import CredentialChain
-from lunacore_backends.s3.failures import Failures
+from lunacore_backends.s3.conditional import connect, in_parallel
 from lunacore_backends.s3.record_rows import WRITE_BYTES, Row
-from lunacore_backends.s3.region import Region
-from lunacore_backends.s3.settings import S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lunacore.diagnosis import Circumstances, Finding
     from lunacore.plugins import BackendURL, Surroundings
+    from lunacore_backends.s3.conditional import ConditionalObjects
 
-_OPTIONS: Final = ("endpoint", "region", "ca", "style", "timeout")
 _HEX_NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PAGE: Final = 1000
 # A page costs a request of its own, and most records that it names may not meet the conditions.
@@ -45,23 +40,15 @@ def open_records(url: BackendURL, surroundings: Surroundings) -> S3Records:
         StoreUnavailable: the service cannot be reached, or refuses.
     """
     setting = surroundings.setting
-    url.refuse_unknown_options(setting, *_OPTIONS)
-    # No customer key travels with a record, so what the settings demand for such keys is not asked.
-    settings = S3Settings.from_url(evolve(url, options={**url.options, "encryption": "none"}), setting)
-    if settings.endpoint is not None and not settings.endpoint.keeps_secrets:
-        raise ConfigError(
-            f"{setting}: endpoint is http, so whoever is on the way could answer with older records; use https"
-        )
-    credentials = CredentialChain(setting, surroundings.now)
-    region = Region(settings, credentials, S3Pool(settings), Failures(settings)).name
-    objects = ConditionalObjects(settings, region, url.options.get("ca", ""))
-    proof = ConditionProof(objects, setting, settings.prefix, surroundings.random)
+    objects = connect(url, surroundings)
+    prefix = objects.settings.prefix
+    proof = ConditionProof(objects, setting, prefix, surroundings.random)
     try:
         objects.run(proof.give)
     except BaseException:
         objects.close()
         raise
-    return S3Records(objects, setting, settings.prefix, surroundings.random)
+    return S3Records(objects, setting, prefix, surroundings.random)
 
 
 class S3Records:
@@ -79,6 +66,10 @@ class S3Records:
         self._setting = setting
         self._prefix = prefix
         self._random = random
+
+    @property
+    def renames(self) -> bool:
+        return False
 
     def create(self, records: Sequence[Record]) -> None:
         """As the interface says, save that others may see part of the records for a moment; several at once.
@@ -140,6 +131,10 @@ class S3Records:
 
     def probe(self) -> None:
         self._objects.run(self._objects.page, self._prefix, "", 1)
+
+    def diagnose(self, circumstances: Circumstances) -> list[Finding]:
+        """Look at service, credentials and bucket closely; scratch objects are written under the prefix and removed again."""
+        return diagnosis.examine_records(self._objects.settings, circumstances)
 
     def close(self) -> None:
         """Close the connections; calls after that raise ``StoreUnavailable``."""

@@ -26,6 +26,7 @@ from lunacore.keyring_source import STAGING_PERIOD, KeyringSource
 from lunacore.sigv4 import Credentials
 from lunacore.stores import DirectTransfer, Entry, Probe
 from lunacore_http.command import configuration, exposure, local_paths
+from lunacore_http.command.proxy_hints import proxy_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,9 +195,10 @@ class Checkup:
     def _keyring_source(self, records: RecordStore | None) -> KeyringSource:
         store: Any = self._opening.keyring_store(records)  # type: ignore[arg-type]  # None was dealt with above
         providers = self._opening.key_providers(create=False)
-        source = KeyringSource(store, providers, now=self.now)
-        for part in (store, *providers):
-            self._own_checks(part)
+        with closing(store) if hasattr(store, "close") else nullcontext():
+            for part in (store, *providers):
+                self._own_checks(part)
+            source = KeyringSource(store, providers, now=self.now)
         if records is None:
             self.findings.append(ok("tokenizer.keyring", "opens; whose it is cannot be told without the records"))
         elif canary.is_new(records):
@@ -270,14 +272,16 @@ class Checkup:
             self.findings.append(problem(part, refusal.message, "correct the setting"))
         except LunaCoreError as refusal:
             self.findings.append(
-                problem(part, refusal.message, "make its JWKS reachable from here; check its jwks setting")
+                problem(part, refusal.message, "make its keys reachable from here; check its jwks setting")
             )
         except ImportError as missing:
             self.findings.append(
                 warning(part, f"not looked at: {missing.name} is not installed", "pip install 'lunacore[server]'")
             )
         else:
-            self.findings.append(ok(part, "its public keys can be had"))
+            found = "are fetched as they are needed" if provider.pem else "can be had"
+            self.findings.append(ok(part, f"its public keys {found}"))
+        self.findings += proxy_hints(provider, self.config)
 
 
 def is_healthy(findings: list[Finding]) -> bool:

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from lunacore.deployment import DEFAULT_TENANT
+from lunacore.erasure import DueFor
 from lunacore.identity import Call, operator
-from lunacore.records import RecordState
 from lunacore.sweeping import Sweeper
 from lunacore_http.command import configuration, progress
 from lunacore_http.command.arguments import add_command
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from lunacore_http.command.arguments import Commands
 
 _MEANINGS: Final = {
-    RecordState.PENDING: "uploads that nobody confirmed in time",
-    RecordState.STORED: "values whose time is up",
-    RecordState.ERASING: "erased tokens whose objects are still to be removed",
+    DueFor.NEVER_UPLOADED: "tokens to which nothing was uploaded in time",
+    DueFor.UNVERIFIED: "uploads that nobody verified in time",
+    DueFor.EXPIRED: "values whose time is up",
+    DueFor.ERASING: "erased tokens whose objects are still to be removed",
 }
 
 
@@ -46,9 +47,11 @@ def _sweep(arguments: argparse.Namespace) -> Exit:
         return _erase(sweeper, sum(due.values()), Call(operator(DEFAULT_TENANT), reason=arguments.reason))
 
 
-def _show(due: Mapping[RecordState, int]) -> None:
-    for state, meaning in _MEANINGS.items():
-        print(f"{due.get(state, 0):>10}  {meaning}")
+def _show(due: Mapping[DueFor, int]) -> None:
+    for reason, meaning in _MEANINGS.items():
+        print(f"{due.get(reason, 0):>10}  {meaning}")
+    if due.get(DueFor.UNKNOWN):
+        print(f"{due[DueFor.UNKNOWN]:>10}  records that cannot be opened; they stay as they are")
 
 
 def _erase(sweeper: Sweeper, total: int, call: Call) -> Exit:
@@ -60,7 +63,7 @@ def _erase(sweeper: Sweeper, total: int, call: Call) -> Exit:
                 problems[swept.problem] += 1
             elif swept.done:
                 done += 1
-            else:
+            elif not swept.spared:
                 later += 1
     grants = sweeper.sweep_grants()
     print(f"{done:>10}  erased")

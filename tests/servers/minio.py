@@ -20,15 +20,30 @@ from tests.servers.s3_server import ACCESS_KEY, DOMAIN, SECRET_KEY, answers, eve
 _ROOT: Final = Path(__file__).parents[2]
 
 
+def version(tool: str) -> str:
+    """The version of ``MINIO`` or ``MC`` that the Makefile names."""
+    (found,) = re.findall(rf"^{tool}_VERSION := (\S+)$", (_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    return str(found)
+
+
 def program() -> Path:
-    """Where ``make tools`` puts the version that the Makefile names."""
-    (version,) = re.findall(r"^MINIO_VERSION := (\S+)$", (_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    return _ROOT / ".tools" / f"minio-{version}" / "minio"
+    """Where ``make tools`` puts it."""
+    return _ROOT / ".tools" / f"minio-{version('MINIO')}" / "minio"
+
+
+def client_program() -> Path:
+    """Where ``make tools`` puts MinIO's client."""
+    return _ROOT / ".tools" / f"mc-{version('MC')}" / "mc"
 
 
 def missing() -> str:
     """Why it cannot run here, empty if it can."""
     return "" if program().exists() else "MinIO is not built (needs Go): run make tools"
+
+
+def client_missing() -> str:
+    """Why MinIO's client cannot run here, empty if it can."""
+    return "" if client_program().exists() else "MinIO's client is not built (needs Go): run make tools"
 
 
 class MinIO:

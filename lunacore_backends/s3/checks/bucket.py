@@ -40,6 +40,29 @@ _LACKING: Final = frozenset({"NotImplemented", "MethodNotAllowed"})
 
 
 @frozen
+class Needs:
+    """The rights that the credentials need, by what they are for.
+
+    Attributes:
+        objects: on the objects under the prefix.
+        listing: on the bucket, limited to the prefix.
+        bucket: on the bucket.
+    """
+
+    objects: tuple[str, ...]
+    listing: tuple[str, ...]
+    bucket: tuple[str, ...]
+
+
+_CHANGE: Final = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion")
+_LIST: Final = ("s3:ListBucket", "s3:ListBucketVersions")
+VALUES: Final = Needs(
+    (*_CHANGE, "s3:AbortMultipartUpload"), _LIST, ("s3:ListBucketMultipartUploads", "s3:GetBucketLocation")
+)
+RECORDS: Final = Needs(_CHANGE, _LIST, ("s3:GetBucketLocation",))
+
+
+@frozen
 class Answer:
     """What a service answered."""
 
@@ -82,6 +105,7 @@ class Bucket:
 
     Attributes:
         key: a customer key for scratch objects.
+        needs: the rights that its use asks for.
         server: what the service calls itself, empty until it was asked.
     """
 
@@ -92,6 +116,7 @@ class Bucket:
     failures: Failures
     circumstances: Circumstances
     key: bytes = field(repr=False)
+    needs: Needs = VALUES
     server: str = ""
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lunacore.diagnosis import ok, problem, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lunacore.diagnosis import Finding
     from lunacore_backends.s3.checks.bucket import Answer, Bucket
@@ -65,6 +65,45 @@ def examine_swap(bucket: Bucket, scratch: Scratch) -> Iterator[Finding]:
             bucket.part,
             f"the service {how} If-Match (compare-and-swap), so it could not hold records; objects need none",
         )
+
+
+def examine_for_records(bucket: Bucket, scratch: Scratch) -> Iterator[Finding]:
+    """Try what records stand on: creation that never replaces, and compare-and-swap, also of several writers at once."""
+    key = scratch.key()
+    created = _winners_of(bucket, key, {"if-none-match": "*"})
+    written = bucket.send("GET", key)
+    again = bucket.send("PUT", key, headers={"if-none-match": "*"}, body=b"again")
+    wrong = bucket.send("PUT", key, headers={"if-match": _OTHER_ETAG}, body=b"wrong")
+    swapped = _winners_of(bucket, key, {"if-match": written.headers.get("etag", "")})
+    flaws = []
+    if created != 1:
+        flaws.append(f"of {RIVALS} creations at the same moment {created} won (If-None-Match: *)")
+    if again.fine:
+        flaws.append("it replaces what is there (If-None-Match: *)")
+    if wrong.fine:
+        flaws.append("it swaps what is no longer there (If-Match)")
+    elif swapped != 1:
+        flaws.append(f"of {RIVALS} swaps at the same moment {swapped} won (If-Match)")
+    if flaws:
+        yield problem(
+            bucket.part,
+            f"the service cannot hold records: {'; '.join(flaws)}",
+            "use a service that keeps conditional writes, such as AWS S3 or a recent MinIO or SeaweedFS, or a database",
+        )
+    else:
+        yield ok(
+            bucket.part,
+            f"of {RIVALS} creations and of {RIVALS} swaps at the same moment one won (If-None-Match: *, If-Match)",
+        )
+
+
+def _winners_of(bucket: Bucket, key: str, condition: Mapping[str, str]) -> int:
+    """How many conditional writes of one key at the same moment succeeded."""
+    # An ETag is the MD5 of the content: a rival that writes what is there already would win unnoticed.
+    bodies = [bucket.circumstances.random(16) for _ in range(RIVALS)]
+    with ThreadPoolExecutor(RIVALS) as threads:
+        answers = [*threads.map(lambda body: bucket.send("PUT", key, headers=condition, body=body), bodies)]
+    return sum(answer.fine for answer in answers)
 
 
 def _upload(bucket: Bucket, key: str, body: bytes) -> Answer:

@@ -11,43 +11,35 @@ from attrs import define, field
 from lunacore import ssec
 from lunacore.diagnosis import Severity, ok, problem
 from lunacore_backends.s3.checks import encryption
+from lunacore_backends.s3.checks.bucket import VALUES
 
 if TYPE_CHECKING:
     from lunacore.diagnosis import Finding
-    from lunacore_backends.s3.checks.bucket import Answer, Bucket
+    from lunacore_backends.s3.checks.bucket import Answer, Bucket, Needs
     from lunacore_backends.s3.checks.scratch import Scratch
     from lunacore_backends.s3.settings import S3Settings
 
 _BODY: Final = b"lunacore doctor; this may be deleted"
-_OBJECT_RIGHTS: Final = (
-    "s3:GetObject",
-    "s3:PutObject",
-    "s3:DeleteObject",
-    "s3:DeleteObjectVersion",
-    "s3:AbortMultipartUpload",
-)
-_LIST_RIGHTS: Final = ("s3:ListBucket", "s3:ListBucketVersions")
-_BUCKET_RIGHTS: Final = ("s3:ListBucketMultipartUploads", "s3:GetBucketLocation")
 _COPY: Final = "s3:GetObject and s3:PutObject, for CopyObject"
 
 
-def least_policy(settings: S3Settings) -> str:
+def least_policy(settings: S3Settings, needs: Needs = VALUES) -> str:
     """The policy, in JSON, that gives what is needed and no more (IAM User Guide, "IAM JSON policy reference")."""
     arn = f"arn:aws:s3:::{settings.bucket}"
-    listing: dict[str, object] = {"Effect": "Allow", "Action": _LIST_RIGHTS, "Resource": arn}
+    listing: dict[str, object] = {"Effect": "Allow", "Action": needs.listing, "Resource": arn}
     if settings.prefix:
         listing["Condition"] = {"StringLike": {"s3:prefix": f"{settings.prefix}*"}}
     statements = [
-        {"Effect": "Allow", "Action": _OBJECT_RIGHTS, "Resource": f"{arn}/{settings.prefix}*"},
+        {"Effect": "Allow", "Action": needs.objects, "Resource": f"{arn}/{settings.prefix}*"},
         listing,
-        {"Effect": "Allow", "Action": _BUCKET_RIGHTS, "Resource": arn},
+        {"Effect": "Allow", "Action": needs.bucket, "Resource": arn},
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, ensure_ascii=False)
 
 
 def policy_remedy(bucket: Bucket) -> str:
     """How to give the credentials the least policy."""
-    policy = least_policy(bucket.settings)
+    policy = least_policy(bucket.settings, bucket.needs)
     if bucket.is_minio:
         return (
             "save this as policy.json, then: mc admin policy create ALIAS lunacore policy.json && "
@@ -77,8 +69,9 @@ class Rights:
         self._list()
         key, version = self._write()
         self._read(key)
-        self._copy(key)
-        self._multipart()
+        if self.bucket.needs is VALUES:
+            self._copy(key)
+            self._multipart()
         self._delete(key, version)
         self._say()
         return self.findings
@@ -91,7 +84,10 @@ class Rights:
         self._judge(
             "s3:ListBucketVersions", self.bucket.send("GET", query={"max-keys": "1", "prefix": prefix, "versions": ""})
         )
-        self._judge("s3:ListBucketMultipartUploads", self.bucket.send("GET", query={"prefix": prefix, "uploads": ""}))
+        if self.bucket.needs is VALUES:
+            self._judge(
+                "s3:ListBucketMultipartUploads", self.bucket.send("GET", query={"prefix": prefix, "uploads": ""})
+            )
         if not self.bucket.settings.region:
             self._judge("s3:GetBucketLocation", self.bucket.send("GET", query={"location": ""}))
 
