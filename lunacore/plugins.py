@@ -1,8 +1,8 @@
 """Backends by URL: the scheme names an entry point, and whoever installs a package may add schemes.
 
 The entry-point groups are ``lunacore.records``, ``lunacore.grants``, ``lunacore.objects``, ``lunacore.keyring``,
-``lunacore.seal`` and ``lunacore.audit``. Each entry point is a factory ``open(url, surroundings)``. In ``lunacore.objects`` the
-entry point ``fsspec`` serves every scheme that has none of its own.
+``lunacore.seal`` and ``lunacore.audit``. Each entry point is a factory ``open(url, surroundings)``. Where a
+group has an entry point ``fsspec``, it serves every scheme that has none of its own.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lunacore import Config
 from lunacore.diagnosis import Severity, warning
@@ -143,6 +145,36 @@ def test_missing_public_keys_are_found(lunacore: Lunacore) -> None:
     assert "No such file" in _problems(lunacore, environ=environ)["identity[app]"]
     wrong = {"LUNACORE_IDENTITY": json.dumps([provider | {"jwks": "ftp://x"}])}
     assert "identity[app].jwks" in _problems(lunacore, environ=wrong)["identity[app]"]
+
+
+PROXY = {"name": "proxy", "kind": "proxy", "issuer": "p", "audience": "a"}
+AWS = PROXY | {"pem": "https://public-keys.auth.elb.eu-west-1.amazonaws.com/{kid}", "header": "x-amzn-oidc-data"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "hints"),
+    [
+        (PROXY | {"tenant": "other"}, ["the tenant 'other' has no application"]),
+        (PROXY | {"header": "X-Forwarded-User"}, ["X-Forwarded-User holds a name and no JWT"]),
+        (AWS, ["have no aud", "are padded"]),
+        (AWS | {"signer": "arn:aws:x"}, ["are padded"]),
+        (AWS | {"signer": "arn:aws:x", "allow_padding": True}, []),
+        (PROXY, []),
+    ],
+)
+def test_hints_on_auth_proxies(lunacore: Lunacore, provider: dict[str, Any], hints: list[str]) -> None:
+    lunacore.put(b"value")
+    keys = lunacore.directory / "keys.json"
+    point = base64.urlsafe_b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode().rstrip("=")
+    keys.write_text(json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": point, "kid": "one"}]}))
+    application = {"name": "app", "kind": "application", "issuer": "i", "jwks": keys.as_uri()}
+    given = provider if "pem" in provider else provider | {"jwks": keys.as_uri()}
+    ended = lunacore("doctor", "--json", environ={"LUNACORE_IDENTITY": json.dumps([application, given])})
+    found = [one for one in json.loads(ended.out)["findings"] if one["part"] == "identity[proxy]"]
+    assert not [one for one in found if one["severity"] == "problem"]
+    warnings = [one["message"] for one in found if one["severity"] == "warning"]
+    assert len(warnings) == len(hints)
+    assert all(hint in warning for hint, warning in zip(hints, warnings, strict=True))
 
 
 def test_a_missing_package_or_scheme_is_found(lunacore: Lunacore) -> None:

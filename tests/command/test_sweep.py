@@ -22,7 +22,7 @@ def test_a_dry_run_first_then_what_is_due_and_nothing_else(lunacore: Lunacore) -
     lasting = lunacore.put(b"lasting", "--ttl", "90d")
 
     shown = lunacore.ok("sweep").decode()
-    assert [line.split()[0] for line in shown.splitlines()[:3]] == ["1", "1", "0"]
+    assert [line.split()[0] for line in shown.splitlines()[:4]] == ["1", "0", "1", "0"]
     assert "--yes" in shown
     assert lunacore.ok("sweep").decode() == shown
     assert len(_objects(lunacore)) == 2
@@ -31,10 +31,10 @@ def test_a_dry_run_first_then_what_is_due_and_nothing_else(lunacore: Lunacore) -
     assert [line.split()[0] for line in done.splitlines()] == ["2", "0", "1"]
     event = json.loads(lunacore.audit().splitlines()[-1])
     assert (event["action"], event["reason"]) == ("sweep", "spring cleaning")
-    assert event["detail"] == {"pending": 1, "stored": 1}
+    assert event["detail"] == {"pending": 1, "stored": 1, "neverUploaded": 1}
     assert len(_objects(lunacore)) == 1
     assert lunacore.ok("get", lasting) == b"lasting"
-    assert [line.split()[0] for line in lunacore.ok("sweep").decode().splitlines()[:3]] == ["0", "0", "0"]
+    assert [line.split()[0] for line in lunacore.ok("sweep").decode().splitlines()[:4]] == ["0", "0", "0", "0"]
 
 
 def _leave_what_is_due(lunacore: Lunacore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunacore.errors import StoreUnavailable
+from lunacore.identity import Call, operator
+from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import START, Clock, application, open_in_memory
-from lunacore.tickets import NewValue
+from lunacore.tickets import Access, NewValue
 from lunacore_http.metrics import SweepMetrics, exposition
 from lunacore_http.sweeper import BackgroundSweeper
 
@@ -54,12 +57,26 @@ def test_what_nobody_confirmed_is_erased_and_counted(sweeping: Sweeping) -> None
     background = sweeping.background()
     background.sweep()
     assert "lunacore_swept_records_totalerased" not in sweeping.counted()
-    sweeping.clock.advance(2 * 3600)
+    sweeping.clock.advance(24 * 3600)
     background.sweep()
     counted = sweeping.counted()
     assert counted["lunacore_swept_records_totalerased"] == 2
     assert counted["lunacore_sweeps_totalok"] == 2
-    assert counted["lunacore_last_sweep_timestamp_seconds"] == START + 2 * 3600
+    assert counted["lunacore_last_sweep_timestamp_seconds"] == START + 24 * 3600
+    assert not sweeping.sweeper.due()
+
+
+def test_an_upload_that_may_still_be_verified_is_spared_and_counted_so(sweeping: Sweeping) -> None:
+    sweeping.deployment.close()
+    sweeping.deployment = parts = open_in_memory(sweeping.clock)
+    sweeping.sweeper = Sweeper(parts.tokenizer.eraser, parts.grants, parts.audit, parts.now)
+    (access,) = parts.tokenizer.issue(Call(operator("default")), [NewValue()])
+    assert isinstance(access, Access)
+    assert isinstance(parts.objects, DirectTransfer)
+    parts.objects.write(access.object_name, access.store_key, io.BytesIO(b"a value"))
+    sweeping.clock.advance(24 * 3600)
+    sweeping.background().sweep()
+    assert sweeping.counted()["lunacore_swept_records_totalspared"] == 1
     assert not sweeping.sweeper.due()
 
 

@@ -240,7 +240,7 @@ def test_settings_reach_the_tokenizer() -> None:
             "tickets": {"upload_ttl": "1m", "download_ttl": 30, "max_value_size": 99},
             "grants": {"default_ttl": "10m", "max_ttl": "20m"},
             "sessions": {"max_ttl": "30m"},
-            "sweep": {"unverified_after": "1d"},
+            "sweep": {"unverified_after": "1d", "never_uploaded_after": "2h"},
         },
     )
     policy, limits = deployment.tokenizer.policy, deployment.tokenizer.grants.limits
@@ -251,6 +251,7 @@ def test_settings_reach_the_tokenizer() -> None:
         86_400,
     )
     assert (limits.default_ttl, limits.max_ttl, limits.max_session_ttl) == (600, 1_200, 1_800)
+    assert (policy.never_uploaded_ttl, deployment.tokenizer.eraser.unverified_ttl) == (7_200, 86_400)
 
 
 def test_closing_closes_every_part(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lunacore import records, tokens
+from lunacore.erasure import UPLOAD_MARGIN, DueFor
 from lunacore.errors import LunaCoreError, StoreUnavailable, TokenNotFound
 from lunacore.identity import Call, operator
 from lunacore.outcomes import only
 from lunacore.records import Record, RecordState
 from lunacore.stores import DirectTransfer
+from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import START, Clock, another_process, open_in_memory, user
 from lunacore.testing.faults import FailingRecords, FailingTransfer, Fault, FaultPlan
 from lunacore.tickets import Access, NewValue
+from lunacore_backends.auditsinks.memory import MemoryAudit
 
 if TYPE_CHECKING:
     from lunacore.deployment import Deployment
@@ -94,12 +97,28 @@ class TestDelete:
         ):
             assert isinstance(outcome[0], TokenNotFound)
         upload(deployment, access)  # the client uploads once more
-        clock.seconds = START + 299.9
+        clock.seconds = START + 300 + UPLOAD_MARGIN - 0.1
         assert sweep(deployment) == []
-        clock.seconds = START + 300
+        clock.seconds = START + 300 + UPLOAD_MARGIN
         assert [swept.done for swept in sweep(deployment)] == [True]
         assert record_of(deployment, access) is None
         assert not has_object(deployment, access)
+
+    @pytest.mark.parametrize("ends", [299, 301, 300 + UPLOAD_MARGIN - 1])
+    def test_an_upload_that_ends_after_its_url_leaves_no_object_behind(
+        self, deployment: Deployment, clock: Clock, ends: int
+    ) -> None:
+        """It began while the URL was valid, so the store takes it however late it ends."""
+        access = only(deployment.tokenizer.issue(CALL, [NewValue()], upload_until=START + 300))
+        deployment.tokenizer.delete(CALL, [access.token])
+        clock.seconds = START + 300
+        sweep(deployment)
+        clock.seconds = START + ends
+        upload(deployment, access)
+        clock.seconds = START + 300 + UPLOAD_MARGIN
+        assert [swept.done for swept in sweep(deployment)] == [True]
+        assert not has_object(deployment, access)
+        assert record_of(deployment, access) is None
 
     def test_an_erased_record_holds_no_key(self, deployment: Deployment) -> None:
         access = issue(deployment, upload_until=START + 300)
@@ -141,15 +160,119 @@ class TestDelete:
 class TestSweep:
     def test_gives_up_an_upload_that_nobody_confirmed(self, deployment: Deployment, clock: Clock) -> None:
         access = issue(deployment)
-        clock.advance(WEEK - 1)
+        clock.advance(DAY - 1)
         assert sweep(deployment) == []
+        clock.seconds = START + WEEK - 1
+        assert [swept.spared for swept in sweep(deployment)] == [True]
         assert is_readable(deployment, access)
+        assert sweep(deployment) == [], "it is due again when it can no longer be verified, and not before"
         clock.advance(1)
         assert [(swept.was, swept.done, swept.problem) for swept in sweep(deployment)] == [
             (RecordState.PENDING, True, "")
         ]
         assert record_of(deployment, access) is None
         assert not has_object(deployment, access)
+
+    def test_gives_up_a_token_to_which_nothing_was_uploaded_much_sooner(
+        self, deployment: Deployment, clock: Clock
+    ) -> None:
+        empty, uploaded = (
+            only(deployment.tokenizer.issue(CALL, [NewValue()], upload_until=START + 300)) for _ in range(2)
+        )
+        upload(deployment, uploaded)
+        clock.advance(DAY - 1)
+        assert sweep(deployment) == []
+        clock.advance(1)
+        assert sorted((swept.done, swept.spared) for swept in sweep(deployment)) == [(False, True), (True, False)]
+        assert record_of(deployment, empty) is None
+        assert is_readable(deployment, uploaded)
+        assert sweep(deployment) == []
+        confirm(deployment, uploaded)
+        clock.advance(WEEK)
+        assert sweep(deployment) == []
+        assert is_readable(deployment, uploaded)
+
+    @pytest.mark.parametrize("ttl", [DAY + 10, WEEK + 10])
+    def test_a_spared_upload_is_due_again_when_its_value_expires(self, clock: Clock, ttl: int) -> None:
+        deployment = open_in_memory(clock)
+        access = issue(deployment, ttl=ttl)
+        clock.advance(DAY)
+        assert [swept.spared for swept in sweep(deployment)] == [True]
+        clock.seconds = START + min(ttl, WEEK) - 1
+        assert sweep(deployment) == []
+        clock.advance(1)
+        assert [swept.done for swept in sweep(deployment)] == [True]
+        assert record_of(deployment, access) is None
+
+    @pytest.mark.parametrize("upload_ttl", [60, 3 * DAY])
+    def test_no_token_is_given_up_while_its_upload_url_lives(self, clock: Clock, upload_ttl: int) -> None:
+        settings = {"sweep": {"never_uploaded_after": 3600}, "tickets": {"upload_ttl": upload_ttl}}
+        deployment = open_in_memory(clock, {**settings, "grants": {"default_ttl": WEEK, "max_ttl": WEEK}})
+        deployment.tokenizer.tokenize(user("one"), [NewValue()])
+        clock.advance(max(3600, upload_ttl + 1) - 1)
+        assert sweep(deployment) == []
+        clock.advance(1)
+        assert len(sweep(deployment)) == 1
+
+    @pytest.mark.parametrize("name", [b"\x00" * 32, b"\xff" * 32, b"\x01" + b"\x00" * 31, b"\x00" * 31 + b"\x01"])
+    def test_finds_objects_of_any_name_and_no_others(self, deployment: Deployment, name: bytes) -> None:
+        eraser, neighbour = deployment.tokenizer.eraser, (int.from_bytes(name) ^ 1).to_bytes(32)
+        assert isinstance(deployment.objects, DirectTransfer)
+        deployment.objects.write(neighbour, bytes(32), io.BytesIO(b"a value"))
+        assert not eraser._is_there(name)
+        deployment.objects.write(name, bytes(32), io.BytesIO(b"a value"))
+        assert eraser._is_there(name)
+
+    def test_an_upload_that_is_confirmed_while_it_is_spared_keeps_what_was_confirmed(
+        self, deployment: Deployment, clock: Clock
+    ) -> None:
+        access = issue(deployment)
+        clock.advance(DAY)
+        plan = FaultPlan(Fault("replace", action=lambda: confirm(deployment, access)))
+        sweep(another_process(deployment, records=FailingRecords(deployment.records, plan)))
+        assert state_of(deployment, access) is RecordState.STORED
+        clock.advance(WEEK)
+        assert sweep(deployment) == []
+
+    def test_an_object_store_that_is_down_spares_what_only_it_could_judge(
+        self, deployment: Deployment, clock: Clock
+    ) -> None:
+        empty, expired = only(deployment.tokenizer.issue(CALL, [NewValue()])), issue(deployment, ttl=60)
+        clock.advance(DAY)
+        plan = FaultPlan(*(Fault("scan", nth=number) for number in range(1, 9)))
+        broken = another_process(deployment, objects=FailingTransfer(deployment.objects, plan))
+        sweeper = Sweeper(broken.tokenizer.eraser, broken.grants, broken.audit, broken.now)
+        swept = list(sweeper.sweep_records(CALL))
+        assert sorted((one.done, one.problem) for one in swept) == [(False, "injected fault"), (True, "")]
+        assert state_of(deployment, empty) is RecordState.PENDING
+        assert record_of(deployment, expired) is None
+        with pytest.raises(StoreUnavailable):
+            sweeper.due()
+
+    def test_tells_before_and_in_the_audit_log_what_goes_and_why(self, deployment: Deployment, clock: Clock) -> None:
+        tokenizer = deployment.tokenizer
+        only(tokenizer.issue(CALL, [NewValue()]))
+        unverified, _other, expired = issue(deployment), issue(deployment), issue(deployment, ttl=60)
+        confirm(deployment, expired)
+        erasing = issue(deployment, upload_until=START + 300)
+        tokenizer.delete(CALL, [erasing.token])
+        clock.advance(WEEK - DAY)
+        waits = issue(deployment)
+        clock.advance(DAY)
+        sweeper = Sweeper(tokenizer.eraser, deployment.grants, deployment.audit, deployment.now)
+        due = {DueFor.UNVERIFIED: 3, DueFor.EXPIRED: 1, DueFor.ERASING: 1, DueFor.NOTHING_YET: 1}
+        assert sweeper.due() == due
+        assert sweeper.due() == due, "nothing was changed"
+        only(tokenizer.issue(CALL, [NewValue()]))
+        clock.advance(DAY)
+        assert sweeper.due()[DueFor.NEVER_UPLOADED] == 1
+        assert sum(swept.done for swept in sweeper.sweep_records(CALL)) == 6
+        assert isinstance(deployment.audit, MemoryAudit)
+        event = deployment.audit.events[-1]
+        assert event.detail == {"pending": 4, "stored": 1, "erasing": 1, "neverUploaded": 1}
+        assert is_readable(deployment, waits)
+        assert not is_readable(deployment, unverified)
+        assert not sweeper.due()
 
     def test_leaves_what_was_confirmed(self, deployment: Deployment, clock: Clock) -> None:
         access = issue(deployment)

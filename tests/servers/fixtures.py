@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers import minio as minio_server
+from tests.servers import oidc_provider as oidc_provider_server
 from tests.servers import seaweedfs as seaweedfs_server
 from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, make_buckets
 
@@ -43,6 +44,19 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[minio_server.Min
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[oidc_provider_server.OIDCProvider]:
+    """A running OpenID provider."""
+    if reason := oidc_provider_server.missing():
+        pytest.skip(reason)
+    provider = oidc_provider_server.OIDCProvider(tmp_path_factory.mktemp("oidc-provider"))
+    provider.start()
+    try:
+        yield provider
+    finally:
+        provider.stop()
 
 
 @pytest.fixture
