@@ -45,13 +45,18 @@ lock: ## resolve pyproject.toml into requirements/*.txt (LOCK_FLAGS=--upgrade fo
 	@test -x $(BIN)/uv || { echo "make lock needs uv in $(VENV): run make setup first" >&2; exit 1; }
 	$(LOCK) $(LOCK_FLAGS) --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt --extra server --extra s3 pyproject.toml -o requirements/server.txt
 
 # Servers of other projects that tests and benchmarks run against: too big for requirements, kept between runs.
 # To add one, write a rule whose target is .tools/NAME-VERSION/PROGRAM, which makes it under a temporary name from sources that
 # are checked, and moves it into place; then name that target here.
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .tools/minio-$(MINIO_VERSION)/minio
-TOOLS := $(MINIO)
+MC_VERSION := v0.0.0-20250313080218-cf909e1063a9
+MC := .tools/mc-$(MC_VERSION)/mc
+TYPESCRIPT_VERSION := 5.9.3
+TYPESCRIPT := .tools/typescript-$(TYPESCRIPT_VERSION)/node_modules/.bin/tsc
+TOOLS := $(MINIO) $(MC) $(TYPESCRIPT)
 
 # MinIO's own way to install its last community version. Go checks the module against its checksum database.
 $(MINIO):
@@ -61,6 +66,25 @@ $(MINIO):
 	mkdir -p $(@D)
 	mv $(@D).part/minio $@
 	rmdir $(@D).part
+
+# MinIO's client, with which the guide to a deployment on MinIO makes bucket, user and policy.
+$(MC):
+	@command -v go >/dev/null || { echo "make tools builds MinIO's client and needs Go 1.24 or newer" >&2; exit 1; }
+	mkdir -p $(@D).part
+	GOBIN=$(CURDIR)/$(@D).part nice go install -trimpath -ldflags='-s -w' github.com/minio/mc@$(MC_VERSION)
+	mkdir -p $(@D)
+	mv $(@D).part/mc $@
+	rmdir $(@D).part
+
+# Checks the types of the browser's modules, which are JavaScript with JSDoc. The lock file holds the hash of the package.
+$(TYPESCRIPT): .ci/javascript/package-lock.json
+	@command -v npm >/dev/null || { echo "make lint checks JavaScript with TypeScript and needs Node.js with npm" >&2; exit 1; }
+	rm -rf .tools/typescript-$(TYPESCRIPT_VERSION) .tools/typescript.part
+	mkdir -p .tools/typescript.part
+	cp .ci/javascript/package.json .ci/javascript/package-lock.json .tools/typescript.part
+	npm ci --prefix .tools/typescript.part --ignore-scripts --no-audit --no-fund --silent
+	mv .tools/typescript.part .tools/typescript-$(TYPESCRIPT_VERSION)
+	touch $@
 
 .PHONY: tools
 tools: setup $(TOOLS) ## make big parts, such as servers to test against, in .tools/
@@ -84,11 +108,12 @@ test-long: setup ## run the long tests, with many more examples
 	exit $$status
 
 .PHONY: lint
-lint: setup ## check style, types, layers, and that no file names a registry or a path of one machine
+lint: setup $(TYPESCRIPT) ## check style, types, layers, and that no file names a registry or a path of one machine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy .ci/check_files.py docs/conf.py
+	$(TYPESCRIPT) -p .ci/javascript/tsconfig.json
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_files.py
 

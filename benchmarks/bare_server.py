@@ -19,7 +19,7 @@ import msgspec
 from benchmarks.processes import Server
 from lunacore.config import Config
 from lunacore.testing.servers import free_port
-from lunacore_http import server
+from lunacore_http.server import serve_application
 
 if TYPE_CHECKING:
     from falcon import Request, Response
@@ -77,8 +77,7 @@ def module_path() -> dict[str, str]:
 
 def main() -> None:
     config = Config.from_mapping({"tokenizer": {"port": int(sys.argv[1])}}, {})
-    # The very options of the tokenizer's server, which are no interface for others.
-    server._run(server._server(config, "tokenizer"), create)  # noqa: SLF001
+    serve_application(config, create)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ def _wsgi(name: str, app: Callable[..., Any], request: Request) -> Operation:
 
 def _log_to_nowhere(stack: ExitStack) -> None:
     """Make the access log as the server does, line by line, and throw it away."""
+    logs.leave_out_origins()
     handler = logging.FileHandler(os.devnull)
     handler.setFormatter(logs.Lines(**_LINE))
     log = logging.getLogger("lunacore")

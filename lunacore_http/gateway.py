@@ -16,6 +16,7 @@ import falcon
 from lunacore import ssec
 from lunacore.errors import Conflict, IntegrityError, LunaCoreError, TokenNotFound
 from lunacore.gateway_keys import BUCKET
+from lunacore.keys import KEY_BYTES
 from lunacore.sigv4 import SignatureError
 from lunacore.stores import DirectTransfer, ObjectStore
 from lunacore_http import gateway_answers
@@ -27,13 +28,14 @@ from lunacore_http.gateway_requests import (
     Span,
     check_conditions,
     copy_source,
+    names_to_delete,
     object_name,
     require_write_once,
     span,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from falcon import Request, Response
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("lunacore.gateway")
 _PIECE_BYTES: Final = 1 << 16
 _MAX_KEYS: Final = 1000
+_MAX_DELETE_BYTES: Final = 1 << 18
 _LIST_PARAMETERS: Final = (
     "list-type",
     "max-keys",
@@ -137,11 +140,15 @@ class BucketResource(_Resource):
 
     def on_head(self, req: Request, resp: Response) -> None:
         with self._answering(req, resp):
+            gateway_answers.put_region(resp)
             self._admit(req)
 
     def on_get(self, req: Request, resp: Response) -> None:
         with self._answering(req, resp):
-            query = self._admit(req).verified.query
+            query = self._admit(req, [*_LIST_PARAMETERS, "location"]).verified.query
+            if "location" in query:
+                gateway_answers.put_location(resp)
+                return
             if query.get("list-type") != "2" or query.get("prefix") or query.get("delimiter", "/") not in ("", "/"):
                 raise GatewayError("NotImplemented", 501, "Only ListObjectsV2 without prefix is implemented")
             after = query.get("continuation-token") or query.get("start-after") or ""
@@ -150,8 +157,27 @@ class BucketResource(_Resource):
             truncated = 0 < limit < len(entries)
             gateway_answers.put_listing(resp, entries[:limit], limit, truncated=truncated)
 
-    def _admit(self, req: Request) -> SignedCall:
-        call = self._doorkeeper.admit(req, _LIST_PARAMETERS)
+    def on_post(self, req: Request, resp: Response, **_: str) -> None:
+        if "delete" not in req.query_string.split("&") and "delete=" not in req.query_string.split("&"):
+            super().on_post(req, resp)
+            return
+        with self._answering(req, resp):
+            body = RequestBody(req)
+            try:
+                self._delete(req, resp, body)
+            except (GatewayError, SignatureError, LunaCoreError):
+                body.drain()
+                raise
+
+    def _delete(self, req: Request, resp: Response, body: RequestBody) -> None:
+        call = self._doorkeeper.admit(req, ["delete"])
+        call.require_header_signature()
+        names, quiet = names_to_delete(body.whole(call, _MAX_DELETE_BYTES))
+        self._objects.delete(names)
+        gateway_answers.put_deleted(resp, [] if quiet else names)
+
+    def _admit(self, req: Request, parameters: Sequence[str] = ()) -> SignedCall:
+        call = self._doorkeeper.admit(req, parameters)
         call.require_header_signature()
         _refuse_body(call)
         return call
@@ -181,6 +207,13 @@ class GatewayResource(_Resource):
         with self._answering(req, resp):
             self._read(req, resp, object_name(name), with_body=False)
 
+    def on_post(self, req: Request, resp: Response, **_: str) -> None:
+        if "upload" not in req.query_string:
+            super().on_post(req, resp)
+            return
+        with self._answering(req, resp):
+            raise GatewayError("NotImplemented", 501, "There are no multipart uploads; send the object in one PUT")
+
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
         with self._answering(req, resp):
             call = self._doorkeeper.admit(req)
@@ -206,10 +239,22 @@ class GatewayResource(_Resource):
     def _copy(self, call: SignedCall, resp: Response, name: bytes) -> None:
         call.require_header_signature()
         _refuse_body(call)
+        if call.headers.get("if-none-match", "*") != "*":
+            raise GatewayError("NotImplemented", 501, "If-None-Match can only be * here")
         source = copy_source(call.headers["x-amz-copy-source"])
         source_key = ssec.key_from(call.headers, copy_source=True)
+        self._check_source(call, source, source_key)
         stat = self._objects.copy(source, source_key, name, ssec.key_from(call.headers))
         gateway_answers.put_copied(resp, stat.etag, self._doorkeeper.now())
+
+    def _check_source(self, call: SignedCall, source: bytes, key: bytes) -> None:
+        condition = call.headers.get("x-amz-copy-source-if-match")
+        if condition is None:
+            return
+        stat = self._objects.stat(source, key)
+        if stat is None:
+            raise TokenNotFound("The specified key does not exist")
+        check_conditions({"if-match": condition}, stat.etag)
 
     def _is_taken(self, name: bytes, key: bytes) -> bool:
         """Whether there is an object, so that an upload in vain is refused before it is read; the write itself is exclusive."""
@@ -221,14 +266,20 @@ class GatewayResource(_Resource):
     def _read(self, req: Request, resp: Response, name: bytes, *, with_body: bool) -> None:
         call = self._doorkeeper.admit(req)
         _refuse_body(call)
-        key = ssec.key_from(call.headers)
-        stat = self._objects.stat(name, key)
-        if stat is None:
-            raise TokenNotFound("The specified key does not exist")
+        stat = self._stat(call, name)
         check_conditions(call.headers, stat.etag)
         part = _part(call, resp, stat)
         if with_body and part.length:
-            resp.stream = _ObjectStream.at(self._objects.open(name, key), part)
+            resp.stream = _ObjectStream.at(self._objects.open(name, ssec.key_from(call.headers)), part)
+
+    def _stat(self, call: SignedCall, name: bytes) -> Stat:
+        """What is there. As on S3, who sends no key learns whether there is anything at all, and nothing more."""
+        if not ssec.names_a_key(call.headers) and not self._is_taken(name, bytes(KEY_BYTES)):
+            raise TokenNotFound("The specified key does not exist")
+        stat = self._objects.stat(name, ssec.key_from(call.headers))
+        if stat is None:
+            raise TokenNotFound("The specified key does not exist")
+        return stat
 
 
 class _ObjectStream:
@@ -296,6 +347,8 @@ def _part(call: SignedCall, resp: Response, stat: Stat) -> Span:
         resp.set_header("Content-Range", f"bytes */{stat.size}")
         raise
     resp.set_header("ETag", quoted(stat.etag))
+    if stat.modified:
+        resp.set_header("Last-Modified", gateway_answers.http_date(stat.modified))
     resp.set_header("Accept-Ranges", "bytes")
     resp.set_header("x-amz-server-side-encryption-customer-algorithm", ssec.ALGORITHM)
     resp.content_type = "application/octet-stream"

@@ -6,15 +6,16 @@ Follows the Amazon S3 API Reference, "Error responses", "ListObjectsV2" and "Cop
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 from lunacore import errors, ssec
-from lunacore.gateway_keys import BUCKET
+from lunacore.gateway_keys import BUCKET, REGION
 from lunacore.sigv4 import SignatureError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from falcon import Request, Response
 
@@ -126,6 +127,27 @@ def put_copied(resp: Response, etag: str, now: float) -> None:
         f'<CopyObjectResult xmlns="{_NAMESPACE}"><LastModified>{_iso(now)}</LastModified>'
         f"<ETag>{escape(quoted(etag))}</ETag></CopyObjectResult>",
     )
+
+
+def put_deleted(resp: Response, names: Iterable[bytes]) -> None:
+    """Make the response the result of DeleteObjects, all of which succeeded."""
+    deleted = "".join(f"<Deleted><Key>{name.hex()}</Key></Deleted>" for name in names)
+    put_xml(resp, f'<DeleteResult xmlns="{_NAMESPACE}">{deleted}</DeleteResult>')
+
+
+def put_location(resp: Response) -> None:
+    """Make the response the result of GetBucketLocation."""
+    put_xml(resp, f'<LocationConstraint xmlns="{_NAMESPACE}">{REGION}</LocationConstraint>')
+
+
+def put_region(resp: Response) -> None:
+    """Name the region in a header, as AWS does to anyone who asks with HeadBucket."""
+    resp.set_header("x-amz-bucket-region", REGION)
+
+
+def http_date(when: int) -> str:
+    """A Unix second as it stands in headers: RFC 9110, section 5.6.7."""
+    return formatdate(when, usegmt=True)
 
 
 def quoted(etag: str) -> str:

@@ -13,6 +13,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree as ET
 
 from attrs import define, field, frozen
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from lunacore.sigv4 import VerifiedRequest
 
 NAME_BYTES: Final = 32
+MAX_DELETIONS: Final = 1000
+"""Objects that one DeleteObjects may name."""
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.ASCII)
@@ -48,6 +51,7 @@ _KNOWN_HEADERS: Final = frozenset(
         "x-amz-checksum-sha256",
         "x-amz-content-sha256",
         "x-amz-copy-source",
+        "x-amz-copy-source-if-match",
         "x-amz-date",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-security-token",
@@ -168,6 +172,29 @@ def copy_source(text: str) -> bytes:
     return bytes.fromhex(match[1])
 
 
+def names_to_delete(document: bytes) -> tuple[list[bytes], bool]:
+    """The names in the body of DeleteObjects, and whether only failures are to be told.
+
+    Raises:
+        GatewayError: it is no such body.
+    """
+    malformed = GatewayError("MalformedXML", 400, "The XML you provided was not well-formed")
+    # Entities could make much of little.
+    if b"<!" in document:
+        raise malformed
+    try:
+        root = ET.fromstring(document)  # noqa: S314 - no document type, hence no entities
+    except ET.ParseError:
+        raise malformed from None
+    objects = root.findall("{*}Object")
+    if root.tag.rpartition("}")[2] != "Delete" or not 0 < len(objects) <= MAX_DELETIONS:
+        raise malformed
+    if any(one.find("{*}VersionId") is not None for one in objects):
+        raise GatewayError("NotImplemented", 501, "There are no versions here")
+    names = [object_name(one.findtext("{*}Key", "")) for one in objects]
+    return names, root.findtext("{*}Quiet", "").strip() == "true"
+
+
 def require_write_once(call: SignedCall) -> None:
     """See that an upload ticket is one that never replaces; the gateway would not replace anyway, but other stores would.
 
@@ -229,6 +256,20 @@ class RequestBody:
         if not self._remaining:
             self._finish()
         return data
+
+    def whole(self, call: SignedCall, max_size: int) -> bytes:
+        """All of a small body, checked.
+
+        Raises:
+            LengthRequired: no length was declared.
+            TooLarge: it is more than ``max_size`` bytes.
+            GatewayError: it ended early, or is not what its digests say.
+        """
+        self.expect(call, max_size)
+        pieces = [self.read(self._remaining)]
+        while pieces[-1] and self._remaining:
+            pieces.append(self.read(self._remaining))
+        return b"".join(pieces)
 
     def drain(self) -> None:
         """Read a small rest away, so that the client has sent all and reads the answer."""

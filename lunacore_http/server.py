@@ -31,7 +31,7 @@ from lunacore_http import logs
 from lunacore_http.metrics import SweepMetrics, operator_registry
 from lunacore_http.operator_listener import OperatorListener
 from lunacore_http.sweeper import BackgroundSweeper
-from lunacore_http.wiring import open_application, open_gateway, operations_of
+from lunacore_http.wiring import open_gateway, open_worker, operations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,10 +88,10 @@ def serve(config: Config, *, started: Callable[[], None] | None = None) -> None:
                 sweeper.start()
                 stack.callback(sweeper.stop)
             if started is not None:
-                Thread(target=_announce, args=(config, started), name="lunacore-announce", daemon=True).start()
+                _announcer(config, started).start()
 
         server.on_startup(begin)
-        _run(server, partial(open_application, config))
+        _run(server, partial(open_worker, config))
 
 
 def serve_gateway(config: Config, keys: FixedGatewayKeys, *, started: Callable[[], None] | None = None) -> None:
@@ -114,8 +114,30 @@ def serve_gateway(config: Config, keys: FixedGatewayKeys, *, started: Callable[[
     there = evolve(config, tokenizer=evolve(config.tokenizer, host=config.gateway.host, port=config.gateway.port))
     server = _server(there, "gateway")
     if started is not None:
-        announce = Thread(target=_announce, args=(there, started), name="lunacore-announce", daemon=True)
-        server.on_startup(announce.start)
+        server.on_startup(_announcer(there, started).start)
+    _run(server, load)
+
+
+def serve_application(
+    config: Config, load: Callable[[], App[Request, Response]], *, started: Callable[[], None] | None = None
+) -> None:
+    """Serve any WSGI application just as the tokenizer is served, without its operator's listener and sweep.
+
+    The demo's application is served so, and benchmarks compare with applications on the very same server.
+
+    Args:
+        config: host, port, workers, threads and TLS are those of ``[tokenizer]``.
+        load: makes the application, in each worker; must be picklable.
+        started: as for ``serve``.
+
+    Raises:
+        ConfigError: a setting is wrong, or the address is taken.
+        StoreUnavailable: the workers keep failing.
+    """
+    logs.configure()
+    server = _server(config, "tokenizer")
+    if started is not None:
+        server.on_startup(_announcer(config, started).start)
     _run(server, load)
 
 
@@ -214,6 +236,10 @@ def _reach(config: Config) -> None:
         socket.create_connection((host, config.tokenizer.port), timeout=2).close()
     except OSError as problem:
         raise StoreUnavailable(f"the public listener takes no connections: {problem.strerror or problem}") from None
+
+
+def _announcer(config: Config, started: Callable[[], None]) -> Thread:
+    return Thread(target=_announce, args=(config, started), name="lunacore-announce", daemon=True)
 
 
 def _announce(config: Config, started: Callable[[], None]) -> None:

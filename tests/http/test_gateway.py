@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import zlib
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -560,7 +561,7 @@ def test_listing_in_pages(gateway: WSGIProcess, store: SealedObjects, key: bytes
         ([("list-type", "2"), ("max-keys", "-1")], 400),
         ([("list-type", "2"), ("start-after", "a")], 400),
         ([("versions", "")], 501),
-        ([("location", "")], 501),
+        ([("uploads", "")], 501),
     ],
 )
 def test_other_listings_are_refused(gateway: WSGIProcess, query: list[tuple[str, str]], status: int) -> None:
@@ -576,6 +577,134 @@ def test_other_methods_and_paths(gateway: WSGIProcess, name: bytes) -> None:
     assert httpx.put(f"{gateway.url}/objects").status_code == 405
     answer = httpx.get(f"{gateway.url}/elsewhere")
     assert (answer.status_code, code_of(answer)) == (404, "NoSuchBucket")
+
+
+def test_there_are_no_multipart_uploads(gateway: WSGIProcess, name: bytes) -> None:
+    for query in ([("uploads", "")], [("uploadId", "1")]):
+        answer = authorized(gateway, "POST", f"/objects/{name.hex()}", query=query)
+        assert (answer.status_code, code_of(answer)) == (501, "NotImplemented")
+
+
+def test_the_region_is_told(gateway: WSGIProcess) -> None:
+    answer = authorized(gateway, "GET", "/objects", query=[("location", "")])
+    assert ET.fromstring(answer.content).text == REGION
+    assert httpx.get(f"{gateway.url}/objects?location").status_code == 403
+    # Before a program can sign for the region it has to know it.
+    refused = httpx.head(f"{gateway.url}/objects")
+    assert (refused.status_code, refused.headers["x-amz-bucket-region"]) == (403, REGION)
+
+
+def test_when_an_object_was_written_is_told(gateway: WSGIProcess, name: bytes, key: bytes) -> None:
+    before = int(time.time())
+    assert put(gateway, name, key, b"value").status_code == 200
+    told = [
+        authorized(gateway, method, f"/objects/{name.hex()}", headers=ssec.headers(key)).headers["last-modified"]
+        for method in ("GET", "HEAD")
+    ]
+    assert told[0] == told[1]
+    assert told[0].endswith(" GMT")
+    assert before <= parsedate_to_datetime(told[0]).timestamp() <= time.time()
+
+
+def test_without_a_key_only_presence_is_told(gateway: WSGIProcess, name: bytes, key: bytes) -> None:
+    path = f"/objects/{name.hex()}"
+    answer = authorized(gateway, "GET", path)
+    assert (answer.status_code, code_of(answer)) == (404, "NoSuchKey")
+    assert put(gateway, name, key, b"value").status_code == 200
+    answer = authorized(gateway, "GET", path)
+    assert (answer.status_code, code_of(answer)) == (400, "InvalidRequest")
+    # Half a key is a mistake, whatever is there.
+    half = {"x-amz-server-side-encryption-customer-algorithm": "AES256"}
+    answer = authorized(gateway, "GET", f"/objects/{os.urandom(32).hex()}", headers=half)
+    assert (answer.status_code, code_of(answer)) == (400, "InvalidRequest")
+
+
+def test_a_copy_may_demand_an_etag(gateway: WSGIProcess, name: bytes, key: bytes) -> None:
+    etag = put(gateway, name, key, b"value").headers["etag"]
+    headers = {
+        "x-amz-copy-source": f"/objects/{name.hex()}",
+        **ssec.headers(key, copy_source=True),
+        **ssec.headers(bytes(32)),
+    }
+    target = f"/objects/{os.urandom(32).hex()}"
+    answer = authorized(gateway, "PUT", target, headers={**headers, "x-amz-copy-source-if-match": '"another"'})
+    assert (answer.status_code, code_of(answer)) == (412, "PreconditionFailed")
+    assert authorized(gateway, "GET", target).status_code == 404
+    answer = authorized(gateway, "PUT", target, headers={**headers, "x-amz-copy-source-if-match": etag})
+    assert answer.status_code == 200
+    absent = {**headers, "x-amz-copy-source": f"/objects/{os.urandom(32).hex()}", "x-amz-copy-source-if-match": etag}
+    assert authorized(gateway, "PUT", f"/objects/{os.urandom(32).hex()}", headers=absent).status_code == 404
+
+
+# DeleteObjects
+
+
+def put(gateway: WSGIProcess, name: bytes, key: bytes, value: bytes) -> httpx.Response:
+    return authorized(gateway, "PUT", f"/objects/{name.hex()}", headers=ssec.headers(key), body=value)
+
+
+def delete(gateway: WSGIProcess, body: bytes, **changes: Any) -> httpx.Response:
+    return authorized(gateway, "POST", "/objects", **{"query": [("delete", "")], "body": body, **changes})
+
+
+def deletion(*names: bytes, more: str = "") -> bytes:
+    objects = "".join(f"<Object><Key>{name.hex()}</Key></Object>" for name in names)
+    return f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{more}{objects}</Delete>'.encode()
+
+
+def test_objects_are_deleted_together(gateway: WSGIProcess, key: bytes) -> None:
+    names = [os.urandom(32) for _ in range(3)]
+    for name in names:
+        assert put(gateway, name, key, b"value").status_code == 200
+    answer = delete(gateway, deletion(names[0], names[1], names[0], os.urandom(32)))
+    assert answer.status_code == 200
+    assert len(ET.fromstring(answer.content).findall("{*}Deleted/{*}Key")) == 4
+    found = [authorized(gateway, "GET", f"/objects/{name.hex()}").status_code for name in names]
+    assert found == [404, 404, 400]
+    answer = delete(gateway, deletion(names[2], more="<Quiet>true</Quiet>"))
+    assert (answer.status_code, len(ET.fromstring(answer.content))) == (200, 0)
+    assert authorized(gateway, "GET", f"/objects/{names[2].hex()}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "MalformedXML"),
+        (b"<Delete>", 400, "MalformedXML"),
+        (b"<Other><Object><Key>k</Key></Object></Other>", 400, "MalformedXML"),
+        (deletion(), 400, "MalformedXML"),
+        (b'<!DOCTYPE d [<!ENTITY e "x">]>' + deletion(bytes(32)), 400, "MalformedXML"),
+        (deletion(*[bytes(32)] * 1001), 400, "MalformedXML"),
+        (b"<Delete><Object><Key>elsewhere</Key></Object></Delete>", 400, "InvalidArgument"),
+        (b"<Delete><Object></Object></Delete>", 400, "InvalidArgument"),
+        (deletion(bytes(32)).replace(b"</Key>", b"</Key><VersionId>1</VersionId>"), 501, "NotImplemented"),
+        (deletion(bytes(32)) + bytes(1 << 18), 413, "EntityTooLarge"),
+    ],
+)
+def test_other_deletions_delete_nothing(
+    gateway: WSGIProcess, name: bytes, key: bytes, body: bytes, status: int, code: str
+) -> None:
+    assert put(gateway, name, key, b"value").status_code == 200
+    # It stands before what is wrong.
+    body = body.replace(b"<Object>", f"<Object><Key>{name.hex()}</Key></Object><Object>".encode(), 1)
+    answer = delete(gateway, body)
+    assert (answer.status_code, code_of(answer)) == (status, code)
+    assert authorized(gateway, "GET", f"/objects/{name.hex()}", headers=ssec.headers(key)).content == b"value"
+
+
+def test_a_deletion_must_be_signed_with_its_body(gateway: WSGIProcess, name: bytes, key: bytes) -> None:
+    assert put(gateway, name, key, b"value").status_code == 200
+    body = deletion(name)
+    other = hashlib.sha256(b"another").hexdigest()
+    assert code_of(delete(gateway, body, payload_sha256=other)) == "XAmzContentSHA256Mismatch"
+    assert httpx.post(f"{gateway.url}/objects?delete", content=body).status_code == 403
+    host = f"127.0.0.1:{gateway.port}"
+    presigned = SIGNER.presign(
+        "POST", host, "/objects", now=now(), expires=60, query=[("delete", "")], headers={}, scheme="http"
+    )
+    answer = httpx.post(presigned, content=body)
+    assert (answer.status_code, code_of(answer)) == (403, "AccessDenied")
+    assert authorized(gateway, "GET", f"/objects/{name.hex()}", headers=ssec.headers(key)).content == b"value"
 
 
 # botocore as a client
@@ -635,6 +764,9 @@ class TestBotocore:
         listed = s3.get_paginator("list_objects_v2").paginate(Bucket="objects", PaginationConfig={"PageSize": 3})
         keys = [one["Key"] for page in listed for one in page.get("Contents", [])]
         assert {name.hex(), target.hex()} <= set(keys)
+        assert s3.get_bucket_location(Bucket="objects")["LocationConstraint"] == REGION
+        assert abs(s3.head_object(**where, **self.customer(key))["LastModified"].timestamp() - time.time()) < 60
+        s3.delete_objects(Bucket="objects", Delete={"Objects": [{"Key": name.hex()}]})
         s3.delete_object(**where)
         with pytest.raises(ClientError) as caught:
             s3.get_object(**where, **self.customer(key))

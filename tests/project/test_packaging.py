@@ -24,10 +24,11 @@ PACKAGES = ("lunacore", "lunacore_backends", "lunacore_http")
 BACKENDS = [
     pytest.param(group, name, target, id=f"{group}:{name}")
     for group, entries in PROJECT["entry-points"].items()
+    if group.startswith("lunacore.")
     for name, target in entries.items()
 ]
 # Backends whose library comes with an extra, as "group:name"; every other one must work with the base dependencies.
-NEEDS_EXTRA = frozenset({"lunacore.objects:s3", "lunacore.records:s3"})
+NEEDS_EXTRA = frozenset({f"lunacore.{group}:s3" for group in ("audit", "keyring", "objects", "records")})
 # Modules of the core that its users' tests import, which come with the extra `testing`.
 TESTING = "lunacore.testing"
 
@@ -102,8 +103,12 @@ def test_wheel_holds_the_three_packages_and_nothing_else(contents: dict[str, byt
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_wheel_holds_every_module(contents: dict[str, bytes], package: str) -> None:
-    written = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+def test_wheel_holds_every_module_and_page(contents: dict[str, bytes], package: str) -> None:
+    written = {
+        path.relative_to(ROOT).as_posix()
+        for suffix in ("py", "js", "css", "html")
+        for path in (ROOT / package).rglob(f"*.{suffix}")
+    }
     assert f"{package}/__init__.py" in written
     assert written <= set(contents)
 
