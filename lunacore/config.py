@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 _PREFIX: Final = "LUNACORE_"
+_URL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*", re.ASCII)
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
 
@@ -108,6 +110,20 @@ def _web_url(given: object, setting: str) -> str:
     return url
 
 
+def _callback(given: object, setting: str) -> str:
+    url = _text(given, setting)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    # What follows in the address must stay the query that it is: no fragment, and only what a URL may hold (RFC 3986).
+    if parts.scheme not in ("http", "https") or not parts.hostname or "#" in url or not _URL_CHARACTERS.fullmatch(url):
+        raise ConfigError(f"{setting} must be a URL such as https://app.example.com/.lunasec/secure-frame")
+    if "@" in parts.netloc:
+        raise ConfigError(f"{setting} must not hold a user name")
+    return url
+
+
 def _origins(given: object, setting: str) -> tuple[str, ...]:
     origins = tuple(_web_url(one, setting) for one in _texts(given, setting))
     for origin in origins:
@@ -183,9 +199,10 @@ class GrantSettings:
 
 @frozen
 class SessionSettings:
-    """``[sessions]``: lifetime in seconds."""
+    """``[sessions]``: lifetime in seconds, and which site the frame is on, as the cookies must allow it."""
 
     max_ttl: int = setting(_positive_seconds, 12 * 3600)
+    cookie: str = setting(_choice("same-site", "cross-site"), "same-site")
 
 
 @frozen
@@ -198,10 +215,14 @@ class LimitSettings:
 
 @frozen
 class SweepSettings:
-    """``[sweep]``: how often the server sweeps (0 for never), and when an unconfirmed upload is given up, in seconds."""
+    """``[sweep]``: how often the server sweeps (0 for never), and when tokens are given up, in seconds after minting.
+
+    Those to which nothing was uploaded go after ``never_uploaded_after``, uploads that nobody verified after ``unverified_after``.
+    """
 
     every: int = setting(_seconds, 600)
     unverified_after: int = setting(_positive_seconds, 7 * 24 * 3600)
+    never_uploaded_after: int = setting(_positive_seconds, 24 * 3600)
 
 
 @frozen
@@ -230,10 +251,12 @@ class IdentitySettings:
         kind: ``application`` (a back end that signs its own JWTs) or ``proxy`` (an auth proxy; yields users only).
         issuer: the ``iss`` of its JWTs, exactly.
         jwks: where its public keys are: an ``https://`` URL, ``http://`` on loopback, or ``file:///…``.
-        jwks_ca: PEM file of the certificates to trust for ``jwks``, in place of the system's.
-        private_addresses: whether ``jwks`` may be served from a private or loopback address.
+        pem: in place of ``jwks``, where a proxy's public keys are one by one: a URL with ``{kid}`` in its path, each a PEM.
+        jwks_ca: PEM file of the certificates to trust for ``jwks`` and ``pem``, in place of the system's.
+        private_addresses: whether ``jwks`` or ``pem`` may be served from a private or loopback address.
         tenant: the tenant that its callers belong to.
-        audience: the ``aud`` of its JWTs; empty for the tokenizer's public URL.
+        audience: the ``aud`` of its JWTs; empty for the tokenizer's public URL, or for none if there is a ``signer``.
+        signer: the ``signer`` in the header of a proxy's JWTs, which AWS load balancers put there in place of an ``aud``.
         algorithms: the signature algorithms that it may use.
         callback: where users without a session are sent to get one.
         roles: the roles that it may vouch for (applications only).
@@ -241,25 +264,31 @@ class IdentitySettings:
         may_read: whether its application may detokenize without a session's grant.
         direct: whether its user JWTs are taken as they are, as cookie or bearer.
         header: the request header that holds a proxy's JWT; ``Bearer`` before it is optional.
-        session_claim: the claim that holds a proxy's session id.
+        cookie: in place of ``header``, the cookie that holds it.
+        session_claim: the claim that holds a proxy's session id, or several of which the first that is there counts.
+        allow_padding: whether a proxy's JWTs may have ``=`` at the end of their parts, as those of AWS load balancers do.
     """
 
     name: str = setting(_text)
     kind: str = setting(_choice("application", "proxy"))
     issuer: str = setting(_text)
-    jwks: str = setting(_text)
+    jwks: str = setting(_text, "")
+    pem: str = setting(_text, "")
     tenant: str = setting(_text, "default")
     audience: str = setting(_text, "")
+    signer: str = setting(_text, "")
     algorithms: tuple[str, ...] = setting(
         _choices("RS256", "PS256", "ES256", "EdDSA"), ("RS256", "PS256", "ES256", "EdDSA")
     )
-    callback: str = setting(_web_url, "")
+    callback: str = setting(_callback, "")
     roles: tuple[str, ...] = setting(_choices("user", "application", "developer"), ("user", "application"))
     default: bool = setting(_boolean, default=False)
     may_read: bool = setting(_boolean, default=False)
     direct: bool = setting(_boolean, default=False)
     header: str = setting(_text, "Authorization")
-    session_claim: str = setting(_text, "sid")
+    cookie: str = setting(_text, "")
+    session_claim: tuple[str, ...] = setting(_texts, ("sid",))
+    allow_padding: bool = setting(_boolean, default=False)
     private_addresses: bool = setting(_boolean, default=False)
     jwks_ca: str = setting(_text, "")
 
@@ -437,9 +466,29 @@ def _check_together(config: Config) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two identity providers are named {name!r}")
-    issuers = [one.issuer for one in config.identity]
-    for issuer in issuers:
-        if issuers.count(issuer) > 1:
-            raise ConfigError(f"two identity providers have the issuer {issuer}; an issuer belongs to one")
+    for one in config.identity:
+        if one.jwks and one.pem:
+            raise ConfigError(f"identity[{one.name}].jwks and pem are both set; keep the one where the keys are")
+        if not one.jwks and not one.pem:
+            raise ConfigError(f"identity[{one.name}].jwks is missing; or pem, if a proxy has one PEM for each kid")
+    _check_issuers(config.identity)
     if sum(one.default for one in config.identity) > 1:
         raise ConfigError("only one identity provider can be the default")
+
+
+def _check_issuers(providers: tuple[IdentitySettings, ...]) -> None:
+    """One log-in service may stand behind several proxies, if each JWT says for which of them it is."""
+    for place, one in enumerate(providers):
+        for other in providers[:place]:
+            if one.issuer != other.issuer:
+                continue
+            if "application" in (one.kind, other.kind):
+                raise ConfigError(
+                    f"two identity providers have the issuer {one.issuer}; "
+                    "an issuer belongs to one, unless they are proxies of different audiences"
+                )
+            if (one.audience, one.signer) == (other.audience, other.signer):
+                raise ConfigError(
+                    f"two proxies have the issuer {one.issuer} and the same audience and signer; "
+                    "nothing tells their JWTs apart"
+                )

@@ -73,12 +73,14 @@ class Policy:
         upload_ttl: seconds that an upload URL lives at most.
         download_ttl: seconds that a download URL lives at most.
         unverified_ttl: seconds after which a token whose upload nobody confirmed may be swept.
+        never_uploaded_ttl: seconds after which a token may be swept to which nothing was uploaded.
         max_value_size: bytes of one value at most.
     """
 
     upload_ttl: int = 300
     download_ttl: int = 120
     unverified_ttl: int = 7 * 24 * 3600
+    never_uploaded_ttl: int = 24 * 3600
     max_value_size: int = 5 * 1024**3
 
 
@@ -253,6 +255,17 @@ class Tokenizer:
         self._write_audit(call, Action.GRANT_REVOKE, presented, presented, session=session)
         return [one if isinstance(one, LunaCoreError) else None for one in presented]
 
+    def begin_session(self, call: Call) -> None:
+        """Let a user's session begin that its issuer vouches for just now.
+
+        Raises:
+            RoleForbidden: the caller is no user.
+            Unauthenticated: the session has ended, and no session begins twice.
+        """
+        self._admit(call, Action.SESSION_CREATE, (Role.USER,))
+        self._own_session(call, Action.SESSION_CREATE, None, int(self.now()))
+        self._write_audit(call, Action.SESSION_CREATE, [None], [None])
+
     def end_session(self, call: Call, session: Session) -> None:
         """End a session: its grants are void from now on, and it is given no new ones.
 
@@ -284,8 +297,8 @@ class Tokenizer:
     def delete(self, call: Call, texts: Sequence[str]) -> list[Outcome[None]]:
         """Erase tokens and their values for good. A token that is not there counts as erased.
 
-        The keys are gone when this returns. The object is removed at once, and once more by the sweep after the last upload URL
-        has expired.
+        The keys are gone when this returns. The object is removed at once, and once more by the sweep when no upload
+        can end any more.
 
         Raises:
             RoleForbidden: only applications may delete.
@@ -365,7 +378,7 @@ class Tokenizer:
             upload_until=upload_until,
             expires=0 if value.ttl is None else now + value.ttl,
         )
-        record = self.lookup.seal(presented, contents, fields, due=self._unverified_due(fields))
+        record = self.lookup.seal(presented, contents, fields, due=self._first_due(fields))
         return _Minted(_access(token, fields, contents), presented, record)
 
     def _check_value(self, value: NewValue) -> None:
@@ -384,9 +397,11 @@ class Tokenizer:
         if not all(_is_label(label) for label in value.labels):
             raise InvalidRequest(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="labels")
 
-    def _unverified_due(self, fields: OperatorFields) -> int:
-        unverified = fields.created + self.policy.unverified_ttl
-        return min(unverified, fields.expires) if fields.expires else unverified
+    def _first_due(self, fields: OperatorFields) -> int:
+        """When the sweeper is to look first: when an upload is overdue. It then sees whether one came."""
+        overdue = max(fields.created + self.policy.never_uploaded_ttl, fields.upload_until + 1)
+        due = min(overdue, fields.created + self.policy.unverified_ttl)
+        return min(due, fields.expires) if fields.expires else due
 
     # Tickets
 

@@ -10,8 +10,10 @@ from attrs import frozen
 from lunacore_http import wire
 from lunacore_http.answering import JSON, Bookkeeper, Door, Endpoint, Identifies, Limits, NotedRequest, answer_error
 from lunacore_http.gateway import add_gateway
+from lunacore_http.resources.frame import add_frame
 from lunacore_http.resources.grants import Grants
 from lunacore_http.resources.operations import HealthResource, MetricsResource, OpenApiResource, ReadyResource
+from lunacore_http.resources.session_flow import CreateSession, EndSession, EnsureSession
 from lunacore_http.resources.sessions import Sessions, VerifySession
 from lunacore_http.resources.tokens import Tokens
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from lunacore.gateway_keys import GatewayKeys
     from lunacore.tokenizer import Tokenizer
     from lunacore_http.gateway import ServedObjects
+    from lunacore_http.resources.frame import FrameParts
+    from lunacore_http.resources.session_flow import SessionFlow
 
 
 @frozen
@@ -50,6 +54,8 @@ class Services:
     limits: Limits
     bookkeeper: Bookkeeper
     now: Callable[[], float]
+    session_flow: SessionFlow
+    frame: FrameParts
     gateway: GatewayParts | None = None
 
 
@@ -57,7 +63,10 @@ def create_app(services: Services) -> falcon.App[Request, Response]:
     """The public application: every call of the tokenizer, and the gateway if it runs here."""
     app = _app(services.bookkeeper)
     _add_calls(app, services)
-    app.add_route("/session/verify", VerifySession(services.door, services.tokenizer))
+    app.add_route("/session/verify", VerifySession(services.door, services.tokenizer, services.session_flow.identities))
+    app.add_route("/session/ensure", EnsureSession(services.session_flow))
+    app.add_route("/session/create", CreateSession(services.session_flow))
+    add_frame(app, services.frame)
     app.add_route("/health", HealthResource())
     gateway = services.gateway
     if gateway is not None:
@@ -106,4 +115,4 @@ def _add_calls(app: falcon.App[Request, Response], services: Services) -> None:
     app.add_route("/grant/revoke", Endpoint(wire.REVOKE_GRANT, grants.revoke, door, limits))
     app.add_route("/metadata/get", Endpoint(wire.BY_TOKEN, tokens.metadata, door, limits))
     app.add_route("/token/delete", Endpoint(wire.BY_TOKEN, tokens.delete, door, limits))
-    app.add_route("/session/end", Endpoint(wire.END_SESSION, sessions.end, door, limits))
+    app.add_route("/session/end", EndSession(sessions, door, limits, services.session_flow.cookies))

@@ -115,6 +115,8 @@ def openapi_document(server: str) -> dict[str, Any]:
         "paths": {
             **{post.path: {"post": _operation(post)} for post in _POSTS},
             "/session/verify": {"get": _verify_session()},
+            "/session/ensure": {"get": _ensure_session()},
+            "/session/create": {"get": _create_session()},
             "/health": {"get": _health()},
         },
         "components": {"schemas": _components(), "securitySchemes": _SECURITY},
@@ -185,16 +187,68 @@ def _verify_session() -> dict[str, Any]:
     answered = [_reference(_success_name(wire.SessionState)), _reference("Failure")]
     return {
         "operationId": "verifySession",
-        "summary": "Ask whether there is a live session; the answer says so in success, always with status 200",
+        "summary": "Ask whether there is a live session; the answer says so in success, with status 200",
+        "parameters": [_in_query("provider", "Name of the identity provider that it must be a session of.")],
         "responses": {
             "200": {
                 "description": "The session, or why there is none.",
                 "headers": _SESSION_HASH_HEADER,
                 **_json(answered),
             },
-            **_refusals("sessionMismatch", "internalError", "storeUnavailable"),
+            **_refusals("invalidRequest", "sessionMismatch", "internalError", "storeUnavailable"),
         },
     }
+
+
+def _ensure_session() -> dict[str, Any]:
+    return {
+        "operationId": "ensureSession",
+        "summary": "For browsers: go to the application for a session, or straight back if there is a live one",
+        "security": [],
+        "parameters": [
+            _in_query("provider", "Name of the identity provider to ask; the default one unless given."),
+            _in_query(
+                "return_to", "Where to go with the session: /frame, perhaps with a query of 512 characters at most."
+            ),
+            _in_query(
+                "renew", "Whether to ask the application even if there is a live session.", enum=["true", "false"]
+            ),
+        ],
+        "responses": {
+            "302": _redirect("To the callback of the provider, with a state.", "lunasec_browser"),
+            "303": _redirect("There is a live session: to return_to."),
+            **_refusals("invalidRequest", "internalError", "storeUnavailable"),
+        },
+    }
+
+
+def _create_session() -> dict[str, Any]:
+    return {
+        "operationId": "createSession",
+        "summary": "For browsers that come back from the application: get the session's cookie",
+        "security": [],
+        "parameters": [
+            _in_query("state", "The state that the application was given, used up by this call.", required=True),
+            _in_query("openid_token", "The one-use assertion of the application.", required=True),
+        ],
+        "responses": {
+            "303": _redirect("To the return_to of /session/ensure.", "access_token"),
+            **_refusals("invalidRequest", "unauthenticated", "sessionMismatch", "internalError", "storeUnavailable"),
+        },
+    }
+
+
+def _in_query(name: str, description: str, *, required: bool = False, enum: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"} if enum is None else {"type": "string", "enum": enum}
+    return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
+
+
+def _redirect(description: str, cookie: str | None = None) -> dict[str, Any]:
+    headers: dict[str, Any] = {"location": {"schema": {"type": "string"}, "required": True}}
+    if cookie is not None:
+        told = f"The cookie {cookie}, over HTTPS with the prefix __Host-."
+        headers["set-cookie"] = {"description": told, "schema": {"type": "string"}}
+    return {"description": description, "headers": headers}
 
 
 def _health() -> dict[str, Any]:

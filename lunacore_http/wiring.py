@@ -14,15 +14,19 @@ from lunacore import segments
 from lunacore.config import Config
 from lunacore.deployment import Opening, open_deployment
 from lunacore.errors import ConfigError
+from lunacore.session_states import SessionStates
 from lunacore_backends.sealed_objects import SealedObjects
 from lunacore_http.answering import Bookkeeper, Door, Limits
 from lunacore_http.application import GatewayParts, Services, create_app, create_operations_app
 from lunacore_http.browser import origin_of
+from lunacore_http.cookies import Cookies
 from lunacore_http.gateway import create_gateway
 from lunacore_http.identity.providers import Identities
 from lunacore_http.metrics import CallMetrics, CountedAudit
 from lunacore_http.openapi import openapi_document
+from lunacore_http.resources.frame import frame_parts
 from lunacore_http.resources.operations import store_checks
+from lunacore_http.resources.session_flow import SessionFlow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +58,16 @@ def open_application(config: Config) -> falcon.App[Request, Response]:
     return create_app(services_of(open_deployment(config), CallMetrics(REGISTRY)))
 
 
+def open_worker(config: Config) -> falcon.App[Request, Response]:
+    """As ``open_application``, for a process that serves from now on: it begins to fetch the keys of identity providers.
+
+    So the first request need not wait for them, and a provider that is down holds up no start.
+    """
+    services = services_of(open_deployment(config), CallMetrics(REGISTRY))
+    services.session_flow.identities.prepare()
+    return create_app(services)
+
+
 def open_gateway(config: Config, keys: GatewayKeys) -> falcon.App[Request, Response]:
     """Open the object store, and the gateway over it: nothing else of the deployment, and no key but ``keys``.
 
@@ -78,19 +92,29 @@ def services_of(deployment: Deployment, metrics: CallMetrics) -> Services:
     """What the public application is made of.
 
     Raises:
-        ConfigError: an identity provider's settings are wrong.
+        ConfigError: the settings of an identity provider or of the frame are wrong.
     """
     config = deployment.config
     identities = identities_of(deployment)
+    tokenizer = evolve(deployment.tokenizer, audit=CountedAudit(deployment.audit, metrics))
+    limits = Limits(config.tokenizer.max_body, config.tokenizer.max_batch, at_work=Semaphore(config.tokenizer.threads))
     return Services(
-        tokenizer=evolve(deployment.tokenizer, audit=CountedAudit(deployment.audit, metrics)),
+        tokenizer=tokenizer,
         identities=identities,
         door=Door(identities, deployment.keyring, origin_of(config.public_url)),
-        limits=Limits(
-            config.tokenizer.max_body, config.tokenizer.max_batch, at_work=Semaphore(config.tokenizer.threads)
-        ),
+        limits=limits,
         bookkeeper=Bookkeeper(deployment.random, metrics, strict_transport=config.public_url.startswith("https:")),
         now=deployment.now,
+        session_flow=SessionFlow(
+            tokenizer=tokenizer,
+            identities=identities,
+            states=SessionStates(deployment.grants, deployment.keyring, random=deployment.random),
+            cookies=Cookies.of(config.public_url, config.sessions.cookie),
+            max_ttl=config.sessions.max_ttl,
+            at_work=limits.at_work,
+            random=deployment.random,
+        ),
+        frame=frame_parts(config.public_url, config.frame.app_origins, deployment.objects.origin),
         gateway=_gateway(deployment),
     )
 
@@ -103,6 +127,7 @@ def identities_of(deployment: Deployment) -> Identities:
         public_url=config.public_url,
         max_session_ttl=config.sessions.max_ttl,
         now=deployment.now,
+        keyring=deployment.keyring,
     )
 
 

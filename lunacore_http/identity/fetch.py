@@ -1,4 +1,4 @@
-"""One GET of a JWKS URL, guarded against a URL that leads elsewhere than it should, and bounded in size and time."""
+"""One GET of a URL that holds keys, guarded against a URL that leads elsewhere than it should, and bounded in size and time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 FETCH_SECONDS: Final = 5
 MAX_SET_BYTES: Final = 64 * 1024
 
+KEY_ID: Final = "{kid}"
+"""What stands for the key id in a URL of single keys."""
+
+# Buckets say 403 to whoever may not list them.
+_NOTHING_THERE: Final = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE)
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class KeyNotPublished(KeySetError):
+    """The URL answers that there is nothing there."""
 
 
 @frozen
 class Fetch:
-    """One GET of a JWKS URL: no redirects, no proxies, 64 KiB, five seconds in all, and a peer that the settings allow.
+    """One GET of a URL that holds keys: no redirects, no proxies, 64 KiB, five seconds in all, and an allowed peer.
 
     The peer is judged by the address that the connection really has, before anything is sent: what a name resolves to at some
     other moment does not matter.
@@ -62,10 +71,15 @@ class Fetch:
             client.stream(
                 "GET",
                 self.url,
-                headers={"accept": "application/json", "accept-encoding": "identity"},
+                headers={
+                    "accept": "application/json, application/x-pem-file, */*;q=0.5",
+                    "accept-encoding": "identity",
+                },
                 extensions={"trace": self._judge_peer},
             ) as answer,
         ):
+            if answer.status_code in _NOTHING_THERE:
+                raise KeyNotPublished(f"{self.url} answered {answer.status_code}")
             if answer.status_code != httpx.codes.OK:
                 hint = "; redirects are not followed, name the last URL" if answer.is_redirect else ""
                 raise KeySetError(f"{self.url} answered {answer.status_code}{hint}")
@@ -129,12 +143,35 @@ def _names_loopback(url: str) -> bool:
 
 
 def checked_url(name: str, url: str) -> str:
-    """The URL, if keys of the provider ``name`` may be fetched from such a one.
+    """The URL of a JWK Set, if keys of the provider ``name`` may be fetched from such a one.
 
     Raises:
         ConfigError: they may not.
     """
     setting = f"identity[{name}].jwks"
+    _check_url(setting, url)
+    if "{" in url:
+        raise ConfigError(
+            f"{setting} holds a placeholder; where there is one PEM for each kid, use pem in place of jwks"
+        )
+    return url
+
+
+def checked_template(name: str, template: str) -> str:
+    """The URL of single keys, ``{kid}`` once in its path, if keys of the provider ``name`` may be fetched from such ones.
+
+    Raises:
+        ConfigError: they may not.
+    """
+    setting = f"identity[{name}].pem"
+    example = template.replace(KEY_ID, "kid")
+    _check_url(setting, example)
+    if KEY_ID not in urlsplit(template).path or template.count("{") != 1:
+        raise ConfigError(f"{setting} must hold {KEY_ID} once, in its path: https://keys.example.com/{KEY_ID}")
+    return template
+
+
+def _check_url(setting: str, url: str) -> None:
     try:
         host, parts = httpx.URL(url).host, urlsplit(url)
     except (httpx.InvalidURL, ValueError):
@@ -143,11 +180,8 @@ def checked_url(name: str, url: str) -> str:
         raise ConfigError(f"{setting} must be a URL such as https://app.example.com/.lunasec/jwks.json, or file:///…")
     if parts.username is not None or parts.fragment:
         raise ConfigError(f"{setting} must hold neither a user name nor a fragment")
-    if "{" in url:
-        raise ConfigError(f"{setting} holds a placeholder, but keys are taken from one JWK Set only")
     if parts.scheme == "http" and not _names_loopback(url):
         raise ConfigError(f"{setting} must start with https:// unless it names a loopback address")
-    return url
 
 
 def trusted_certificates(name: str, ca: str) -> Callable[[], ssl.SSLContext]:

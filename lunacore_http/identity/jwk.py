@@ -1,4 +1,4 @@
-"""Public keys as identity providers publish them: JWK and JWK Set (RFC 7517, RFC 7518, RFC 8037), read strictly.
+"""Public keys as providers publish them: JWK and JWK Set (RFC 7517, RFC 7518, RFC 8037), or PEM (RFC 7468), read strictly.
 
 Keys that count are RSA of 2048 to 8192 bits, P-256 and Ed25519, for the algorithms that the provider may use. ``use``,
 ``key_ops`` and ``alg`` of a key are obeyed. Every other key is ignored. So is one that comes with its secret part, since whoever
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import field, frozen
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWTError
@@ -32,6 +34,7 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 
 _PRIVATE_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+_PEM: Final = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*")
 _log: Final = logging.getLogger("lunacore.identity")
 
 
@@ -81,6 +84,39 @@ def parse_key_set(raw: bytes, allowed: Sequence[str], name: str) -> KeySet:
         raise KeySetError('it is not a JWK Set: it must be {"keys": [...]}')
     usable = [key for member in members if (key := _usable(member, allowed, name)) is not None]
     return _key_set(_without_shared_ids(usable, name))
+
+
+def parse_pem(raw: bytes, key_id: str, allowed: Sequence[str]) -> KeySet:
+    """Read one public key in PEM (``PUBLIC KEY``), published for ``key_id``.
+
+    Raises:
+        KeySetError: it is no such key, or none that may be used.
+    """
+    if not _PEM.fullmatch(raw):
+        raise KeySetError("it is not one PUBLIC KEY in PEM")
+    try:
+        public = serialization.load_pem_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeySetError("it is not a public key that can be read") from None
+    kept, fitting = _judged(public)
+    algorithms = frozenset(name for name in fitting if name in allowed)
+    if not algorithms:
+        raise KeySetError("it fits no algorithm that the provider may use")
+    return _key_set([Key(key_id, algorithms, kept, _fingerprint(key_id, algorithms, kept))])
+
+
+NO_KEYS: Final = KeySet(keys=(), fingerprints=frozenset())
+
+
+def _judged(public: object) -> tuple[PublicKey, tuple[str, ...]]:
+    match public:
+        case RSAPublicKey():
+            return _judged_rsa(public), ("RS256", "PS256")
+        case EllipticCurvePublicKey() if isinstance(public.curve, SECP256R1):
+            return public, ("ES256",)
+        case Ed25519PublicKey():
+            return public, ("EdDSA",)
+    raise KeySetError("it is none of RSA, P-256 and Ed25519")
 
 
 def _key_set(keys: Iterable[Key]) -> KeySet:
@@ -152,6 +188,10 @@ def _rsa(jwk: dict[str, object]) -> RSAPublicKey:
     _check_numbers(jwk, "n", "e")
     key = RSAAlgorithm.from_jwk(jwk)
     assert isinstance(key, RSAPublicKey)
+    return _judged_rsa(key)
+
+
+def _judged_rsa(key: RSAPublicKey) -> RSAPublicKey:
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         raise KeySetError(f"it has {key.key_size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")
     numbers = key.public_numbers()

@@ -24,6 +24,8 @@ from lunacore_http.identity.jwk import KeySet, KeySetError, parse_key_set
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lunacore_http.identity.jwk import Key
+
     Start: TypeAlias = Callable[[Callable[[], None]], None]
 
 REFRESH_SECONDS: Final = 600
@@ -44,18 +46,18 @@ _log: Final = logging.getLogger("lunacore.identity")
 class KeySource(Protocol):
     """Where a provider's keys come from; safe to use from several threads."""
 
-    def current(self) -> KeySet:
-        """The keys in use.
+    def find(self, key_id: str | None, algorithm: str) -> Key | None:
+        """The key to verify a JWT with; its origin is asked once more, if that is due, before it counts as unknown.
 
         Raises:
-            StoreUnavailable: none were ever obtained, or the last ones are too old.
+            StoreUnavailable: no keys were ever obtained, the last ones are too old, or too many requests wait for them already.
         """
 
-    def renewed(self) -> KeySet:
-        """The keys in use, after another look at their origin if one is due; for key ids that ``current`` does not know.
+    def holds(self, key: Key) -> bool:
+        """Whether the key that ``find`` gave is still published, for the same algorithms.
 
         Raises:
-            StoreUnavailable: as ``current``, or too many requests wait for that look already.
+            StoreUnavailable: as ``find``.
         """
 
     def prepare(self) -> None:
@@ -88,10 +90,30 @@ def open_keys(
             raise ConfigError(f"identity[{name}].jwks must name a file as file:///path/to/jwks.json")
         return FileKeys(name, Path(unquote(parts.path)), algorithms, now=now)
     fetch = Fetch(checked_url(name, jwks), private_addresses=private_addresses, trust=trusted_certificates(name, ca))
-    return RemoteKeys(name, fetch, algorithms, now=now, start=start or _in_a_thread)
+    return RemoteKeys(name, lambda: parse_key_set(fetch(), algorithms, name), now=now, start=start or in_a_thread)
 
 
-class FileKeys:
+class _OneSet:
+    """A source whose keys come as one set."""
+
+    def current(self) -> KeySet:
+        """The keys in use; raises ``StoreUnavailable`` if none were ever obtained, or the last ones are too old."""
+        raise NotImplementedError
+
+    def renewed(self) -> KeySet:
+        """The keys in use, after another look at their origin if one is due; raises as ``current``, or if too many wait."""
+        raise NotImplementedError
+
+    def find(self, key_id: str | None, algorithm: str) -> Key | None:
+        """The key to verify a JWT with (``KeySource``)."""
+        return self.current().select(key_id, algorithm) or self.renewed().select(key_id, algorithm)
+
+    def holds(self, key: Key) -> bool:
+        """Whether the key is still published (``KeySource``)."""
+        return key.fingerprint in self.current().fingerprints
+
+
+class FileKeys(_OneSet):
     """Keys from a file, read again when it has changed; looked at once a second at most, and for every unknown key id."""
 
     def __init__(self, name: str, path: Path, algorithms: Sequence[str], *, now: Callable[[], float]) -> None:
@@ -131,7 +153,7 @@ class FileKeys:
     def _in_use(self) -> KeySet:
         keys = self._keys
         if keys is None or self._now() - self._good >= STALE_SECONDS:
-            raise _unavailable(self._name)
+            raise unavailable(self._name)
         return keys
 
     def _look(self) -> None:
@@ -166,21 +188,26 @@ class _Held:
     fetched: float
 
 
-class RemoteKeys:
-    """Keys fetched from the issuer and kept, as the module says."""
+class RemoteKeys(_OneSet):
+    """Keys fetched from the issuer and kept, as the module says.
+
+    Args:
+        name: of the provider, for messages.
+        fetch: the keys as they are now; raises ``KeySetError``.
+        now: Unix seconds.
+        start: runs a fetch beside the request that asked for it.
+    """
 
     def __init__(
         self,
         name: str,
-        fetch: Callable[[], bytes],
-        algorithms: Sequence[str],
+        fetch: Callable[[], KeySet],
         *,
         now: Callable[[], float],
         start: Start,
     ) -> None:
         self._name = name
         self._fetch = fetch
-        self._algorithms = algorithms
         self._now = now
         self._start = start
         self._lock = Lock()
@@ -223,7 +250,7 @@ class RemoteKeys:
             self._begin(UNKNOWN_KEY_SECONDS)
         held = self._usable(self._held)
         if held is None:
-            raise _unavailable(self._name)
+            raise unavailable(self._name)
         return held.keys
 
     def _usable(self, held: _Held | None) -> _Held | None:
@@ -256,7 +283,7 @@ class RemoteKeys:
     def _refresh(self, done: Event) -> None:
         begun = self._now()
         try:
-            self._held = _Held(parse_key_set(self._fetch(), self._algorithms, self._name), begun)
+            self._held = _Held(self._fetch(), begun)
             self._problem = None
         except KeySetError as problem:
             self._problem = str(problem)
@@ -273,18 +300,20 @@ class RemoteKeys:
         if fetch is None:
             return
         if not self._waiting.acquire(blocking=False):
-            raise _unavailable(self._name)
+            raise unavailable(self._name)
         try:
             fetch.wait(FETCH_SECONDS + 1)
         finally:
             self._waiting.release()
 
 
-def _in_a_thread(work: Callable[[], None]) -> None:
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Run a fetch beside the request that asked for it."""
     Thread(target=work, name="lunacore-jwks", daemon=True).start()
 
 
-def _unavailable(name: str) -> StoreUnavailable:
+def unavailable(name: str) -> StoreUnavailable:
+    """The keys of the provider cannot be had now."""
     return StoreUnavailable(f"the keys of identity provider {name} cannot be had now; try again")
 
 

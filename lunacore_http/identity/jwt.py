@@ -44,13 +44,19 @@ class UnverifiedJWT:
     """A JWT in its strict form whose signature is not verified yet: its key id may choose a key, no more.
 
     Attributes:
+        signed: the bytes that the signature is over.
         payload: what was signed; the claims, if it is a JWT at all.
+        signer: the header parameter of that name, which AWS load balancers write.
+        padded: some part of it has ``=`` at its end.
     """
 
-    text: str = field(repr=False)
     algorithm: str
     key_id: str | None
+    signed: bytes = field(repr=False)
     payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    signer: object = None
+    padded: bool = False
 
 
 @frozen
@@ -61,8 +67,11 @@ class Lifetime:
     ends: int
 
 
-def parse(text: str) -> UnverifiedJWT:
+def parse(text: str, *, allow_padding: bool = False) -> UnverifiedJWT:
     """Take a JWT in compact form apart, without verifying anything.
+
+    With ``allow_padding`` its parts may be padded with ``=`` to a multiple of four characters; what is signed is then the padded
+    text.
 
     Raises:
         Unauthenticated: it is too long, malformed, or its header holds what is never accepted.
@@ -72,14 +81,18 @@ def parse(text: str) -> UnverifiedJWT:
     parts = text.split(".")
     if len(parts) != 3:
         _malformed()
-    header, payload, _ = (decode_base64url(part) for part in parts)
+    padded = allow_padding and "=" in text
+    header, payload, signature = (decode_base64url(_without_padding(part) if padded else part) for part in parts)
     members = _object(header)
     _check_header(members)
     return UnverifiedJWT(
-        text=text,
         algorithm=_required_text(members, "alg"),
         key_id=_required_text(members, "kid") if "kid" in members else None,
+        signed=text.rpartition(".")[0].encode("ascii"),
         payload=payload,
+        signature=signature,
+        signer=members.get("signer"),
+        padded=padded,
     )
 
 
@@ -101,31 +114,55 @@ def verify_signature(unverified: UnverifiedJWT, key: Key) -> None:
     if unverified.algorithm not in key.algorithms:
         raise Unauthenticated("the JWT's key is not for its algorithm; get a new JWT")
     try:
-        _JWS.decode_complete(unverified.text, key.public, algorithms=[unverified.algorithm])
+        # Not PyJWT's decode: that refuses padding since 2.14, and took it before. The form is judged by parse alone.
+        algorithm = _JWS.get_algorithm_by_name(unverified.algorithm)
+        holds = algorithm.verify(unverified.signed, key.public, unverified.signature)
     except pyjwt.PyJWTError:
-        raise Unauthenticated("the signature of the JWT does not hold; get a new JWT") from None
+        holds = False
+    if not holds:
+        raise Unauthenticated("the signature of the JWT does not hold; get a new JWT")
 
 
-def check_claims(claims: Mapping[str, object], *, issuer: str, audience: str, now: float) -> Lifetime:
+def check_claims(
+    claims: Mapping[str, object], *, issuer: str, audience: str | None, now: float, issued_required: bool = True
+) -> Lifetime:
     """Judge the claims that every JWT has; ``sub`` and the session are the provider's business.
+
+    Args:
+        claims: of a JWT whose signature holds.
+        issuer: what ``iss`` must be.
+        audience: what ``aud`` must be; None for a JWT that is tied to its receiver in another way.
+        now: Unix seconds.
+        issued_required: whether ``iat`` must be there; without it the JWT counts as issued now.
 
     Raises:
         Unauthenticated: a claim is missing or of another type; another issuer or audience; expired or not valid yet.
     """
     if issuer_of(claims) != issuer:
         raise Unauthenticated("the issuer of the JWT is another one than that of its key; get a new JWT")
-    if "aud" not in claims:
-        _missing("aud")
-    # A list that names others as well is refused: one JWT would then be good for several places, a session and an assertion.
-    if claims["aud"] not in (audience, [audience]):
-        raise Unauthenticated(f"the JWT is made out to another audience; its aud must be {audience} alone")
-    issued, ends = _time(claims, "iat"), _time(claims, "exp")
-    starts = _time(claims, "nbf") if "nbf" in claims else issued
+    if audience is not None:
+        _check_audience(claims, audience)
+    issued = time_of(claims, "iat") if issued_required or "iat" in claims else now
+    ends = time_of(claims, "exp")
+    starts = time_of(claims, "nbf") if "nbf" in claims else issued
     if ends <= now:
         raise Unauthenticated("the JWT has expired; get a new one")
     if max(issued, starts) > now + LEEWAY:
         raise Unauthenticated("the JWT is not valid yet; compare the clocks of its issuer and of the tokenizer")
     return Lifetime(issued=math.floor(issued), ends=math.floor(ends))
+
+
+def _check_audience(claims: Mapping[str, object], audience: str) -> None:
+    if "aud" not in claims:
+        _missing("aud")
+    # A list that names others as well is refused: one JWT would then be good for several places, a session and an assertion.
+    if not made_out_to(claims, audience):
+        raise Unauthenticated(f"the JWT is made out to another audience; its aud must be {audience} alone")
+
+
+def made_out_to(claims: Mapping[str, object], audience: str) -> bool:
+    """Whether ``aud`` names this audience, as text or as a list, and no other."""
+    return claims.get("aud") in (audience, [audience])
 
 
 def issuer_of(claims: Mapping[str, object]) -> str:
@@ -160,6 +197,20 @@ def session_id_of(claims: Mapping[str, object], claim: str) -> str:
     return given
 
 
+def time_of(claims: Mapping[str, object], name: str) -> float:
+    """A claim that is a NumericDate (RFC 7519, section 2): seconds, perhaps with a fraction.
+
+    Raises:
+        Unauthenticated: it is missing or something else.
+    """
+    if name not in claims:
+        _missing(name)
+    given = claims[name]
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given < 2**53:
+        raise Unauthenticated(f"{name} of the JWT must be a time in Unix seconds; get a new JWT")
+    return given
+
+
 def decode_base64url(part: str) -> bytes:
     """Decode base64url without padding (RFC 7515, appendix C) in its one canonical spelling.
 
@@ -175,6 +226,13 @@ def decode_base64url(part: str) -> bytes:
     if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode("ascii") != part:
         _malformed()
     return decoded
+
+
+def _without_padding(part: str) -> str:
+    bare = part.rstrip("=")
+    if bare != part and (len(part) % 4 or len(part) - len(bare) > 2):
+        _malformed()
+    return bare
 
 
 def strict_json(raw: bytes) -> object:
@@ -225,16 +283,6 @@ def _required_text(members: Mapping[str, object], name: str) -> str:
     given = members[name]
     if not isinstance(given, str) or not given:
         raise Unauthenticated(f"{name} of the JWT must be text; get a new JWT")
-    return given
-
-
-def _time(claims: Mapping[str, object], name: str) -> float:
-    """A NumericDate (RFC 7519, section 2): seconds, perhaps with a fraction."""
-    if name not in claims:
-        _missing(name)
-    given = claims[name]
-    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given < 2**53:
-        raise Unauthenticated(f"{name} of the JWT must be a time in Unix seconds; get a new JWT")
     return given
 
 

@@ -1,30 +1,37 @@
 """Who calls: the credential of a request is found, its provider chosen by issuer, its JWT verified once and then remembered.
 
-Where a credential is looked for, in this order: ``Authorization``, the headers of auth proxies, the cookies of direct providers.
+Where a credential is looked for, in this order: ``Authorization``, the headers and then the cookies of auth proxies, the
+tokenizer's own session cookie, the cookies of direct providers.
 The first that is there is the one that counts; if it does not hold, the others are not tried.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from threading import Lock
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from lunacore.errors import ConfigError, StoreUnavailable, Unauthenticated
+from lunacore import session_cookies
+from lunacore.errors import InvalidRequest, StoreUnavailable, Unauthenticated
 from lunacore.identity import Identity, Role, Session
-from lunacore_http.identity import jwt
-from lunacore_http.identity.jwks import open_keys
+from lunacore_http.cookies import session_cookie_name
+from lunacore_http.identity import assertions, jwt, proxies
+from lunacore_http.identity.own_sessions import OwnSessions, gives_sessions
+from lunacore_http.identity.remembered import Remembered
+from lunacore_http.identity.settings import by_issuer, open_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lunacore.config import IdentitySettings
+    from lunacore.keyring_source import KeyringSource
+    from lunacore_http.identity.assertions import Assertion
     from lunacore_http.identity.jwk import Key
     from lunacore_http.identity.jwks import KeySource, Start
     from lunacore_http.identity.jwt import Lifetime, UnverifiedJWT
+    from lunacore_http.identity.settings import Provider
 
 MAX_REMEMBERED: Final = 10_000
 COOKIES: Final = ("__Host-access_token", "access_token")
@@ -32,10 +39,9 @@ COOKIES: Final = ("__Host-access_token", "access_token")
 
 _AUTHORIZATION: Final = "authorization"
 _COOKIE: Final = "cookie"
+_OWN_SESSION: Final = "session cookie"
 _SESSION_CLAIM: Final = "session_id"
 _BEARER: Final = "bearer "
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
-_NOT_FOR_JWTS: Final = ("cookie", "host", "origin", "referer", "content-type", "content-length")
 _FROM_JWT: Final = (Role.USER, Role.APPLICATION, Role.DEVELOPER)
 
 
@@ -68,19 +74,12 @@ class Caller:
 
 
 @frozen
-class _Provider:
-    settings: IdentitySettings
-    audience: str
-    keys: KeySource
-
-
-@frozen
 class _Verified:
-    """A caller whose JWT holds until the Unix second ``ends``, as long as the key with this fingerprint is published."""
+    """A caller whose JWT holds until the Unix second ``ends``, as long as its key is published."""
 
     caller: Caller
     keys: KeySource
-    key_fingerprint: bytes = field(repr=False)
+    key: Key
     ends: int
 
 
@@ -95,6 +94,7 @@ class Identities:
         max_session_ttl: int,
         now: Callable[[], float],
         start: Start | None = None,
+        keyring: KeyringSource | None = None,
     ) -> None:
         """Check the settings; nothing is fetched yet.
 
@@ -105,18 +105,28 @@ class Identities:
                 that long, so a session must not outlive them.
             now: the clock, in Unix seconds.
             start: runs a fetch of keys beside the request that asked for it; a thread of its own unless told otherwise.
+            keyring: verifies the tokenizer's own session cookies; without it none is taken.
 
         Raises:
             ConfigError: naming the setting that is wrong.
         """
         self._now = now
         self._max_session_ttl = max_session_ttl
-        self._providers = {one.issuer: _provider(one, public_url, now, start) for one in settings}
-        if len(self._providers) != len(settings):
-            raise ConfigError("two identity providers have the same issuer; an issuer belongs to one")
-        self._proxy_headers = tuple(dict.fromkeys(one.header.lower() for one in settings if one.kind == "proxy"))
+        self._providers = by_issuer([open_provider(one, public_url, now, start) for one in settings])
+        behind = [one for one in settings if one.kind == "proxy"]
+        self._proxy_headers = tuple(dict.fromkeys(one.header.lower() for one in behind if not one.cookie))
+        self._proxy_cookies = tuple(dict.fromkeys(one.cookie for one in behind if one.cookie))
+        self._allow_padding = any(one.allow_padding for one in behind)
         self._takes_cookies = any(one.direct for one in settings)
-        self._remembered = _Remembered(MAX_REMEMBERED)
+        self._remembered: Remembered[_Verified] = Remembered(MAX_REMEMBERED)
+        self._assertion_audience = public_url + assertions.PATH
+        self._applications = {one.settings.issuer: one for one in self._all() if gives_sessions(one.settings)}
+        self._own_sessions: OwnSessions | None = None
+        if keyring is not None and self._applications:
+            tenants = {issuer: one.settings.tenant for issuer, one in self._applications.items()}
+            self._own_sessions = OwnSessions(
+                session_cookie_name(public_url), tenants, max_ttl=max_session_ttl, keyring=keyring, now=now
+            )
 
     def identify(self, presented: Presented) -> Caller:
         """Who sent the request.
@@ -126,6 +136,8 @@ class Identities:
             StoreUnavailable: the keys to verify it with cannot be had now.
         """
         text, place = self._find(presented)
+        if place == _OWN_SESSION and self._own_sessions is not None:
+            return Caller(self._own_sessions.identify(text), by_cookie=True)
         name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), place
         verified = self._remembered.get(name)
         if verified is None or not self._still_holds(verified):
@@ -133,14 +145,50 @@ class Identities:
             self._remembered.put(name, verified)
         return verified.caller
 
+    def application(self, name: str | None) -> IdentitySettings:
+        """The application that gives sessions: by name, or the default one.
+
+        Raises:
+            InvalidRequest: there is no such one.
+        """
+        asked = [one.settings for one in self._applications.values()]
+        found = [one for one in asked if (one.default if name is None else one.name == name)]
+        if not found:
+            wanted = "provider is missing, and no identity provider with a callback is the default"
+            unknown = "provider must name an identity provider that has a callback"
+            raise InvalidRequest(wanted if name is None else unknown, field="provider")
+        return found[0]
+
+    def assertion(self, text: str, *, issuer: str, nonce: str) -> Assertion:
+        """Verify a one-use assertion of the application ``issuer``, made for the state ``nonce``; that it was not used before is
+        for the caller to see.
+
+        Raises:
+            Unauthenticated: it does not hold; the message says what to do.
+            StoreUnavailable: the keys to verify it with cannot be had now.
+        """
+        unverified = jwt.parse(text)
+        claims = jwt.unverified_claims(unverified)
+        provider = self._applications.get(issuer)
+        if provider is None or jwt.issuer_of(claims) != issuer:
+            raise Unauthenticated("the assertion is not of the identity provider that was asked for the session")
+        jwt.verify_signature(unverified, _key(provider, unverified))
+        return assertions.judge(
+            claims,
+            tenant=provider.settings.tenant,
+            issuer=issuer,
+            audience=self._assertion_audience,
+            nonce=nonce,
+            now=self._now(),
+        )
+
     def knows(self, tenant: str, issuer: str) -> bool:
         """Whether a provider of that tenant is configured with this issuer."""
-        provider = self._providers.get(issuer)
-        return provider is not None and provider.settings.tenant == tenant
+        return any(one.settings.tenant == tenant for one in self._providers.get(issuer, ()))
 
     def prepare(self) -> None:
         """Begin to fetch every provider's keys, without waiting; for a process that is about to serve requests."""
-        for provider in self._providers.values():
+        for provider in self._all():
             provider.keys.prepare()
 
     def probe(self) -> None:
@@ -150,14 +198,12 @@ class Identities:
             StoreUnavailable: naming the providers whose keys cannot be had, each with its reason; for operators.
         """
         self.prepare()
-        problems = [
-            f"{one.settings.name} ({problem})" for one in self._providers.values() if (problem := one.keys.problem())
-        ]
+        problems = [f"{one.settings.name} ({problem})" for one in self._all() if (problem := one.keys.problem())]
         if problems:
             raise StoreUnavailable(f"the keys of identity providers cannot be had: {', '.join(problems)}")
 
     def _find(self, presented: Presented) -> tuple[str, str]:
-        """A JWT and the place it came from: ``authorization``, ``cookie``, or another header's name in lower case."""
+        """A JWT and the place it came from: ``authorization``, ``cookie``, another header in lower case, a proxy's cookie."""
         bearer = self._bearer(presented.authorization)
         if bearer is not None:
             return bearer, _AUTHORIZATION
@@ -165,6 +211,13 @@ class Identities:
             sent = presented.header(name) if name != _AUTHORIZATION else None
             if sent:
                 return _without_scheme(sent), name
+        for name in self._proxy_cookies:
+            sent = presented.cookies.get(name)
+            if sent:
+                return sent, proxies.cookie_place(name)
+        own = self._own_sessions
+        if own is not None and presented.cookies.get(own.cookie, "").startswith(session_cookies.PREFIX):
+            return presented.cookies[own.cookie], _OWN_SESSION
         for name in COOKIES if self._takes_cookies else ():
             sent = presented.cookies.get(name)
             if sent:
@@ -181,21 +234,42 @@ class Identities:
         return authorization if bare else None
 
     def _still_holds(self, verified: _Verified) -> bool:
-        return self._now() < verified.ends and verified.key_fingerprint in verified.keys.current().fingerprints
+        return self._now() < verified.ends and verified.keys.holds(verified.key)
 
     def _verify(self, text: str, place: str) -> _Verified:
-        unverified = jwt.parse(text)
+        unverified = jwt.parse(text, allow_padding=self._allow_padding)
         claims = jwt.unverified_claims(unverified)
-        provider = self._providers.get(jwt.issuer_of(claims))
-        if provider is None:
-            raise Unauthenticated("the issuer of the JWT is no identity provider of this tokenizer; check iss")
+        provider = self._provider_of(claims, unverified)
+        settings = provider.settings
+        proxies.check_form(settings, unverified)
         key = _key(provider, unverified)
         jwt.verify_signature(unverified, key)
-        settings = provider.settings
-        lifetime = jwt.check_claims(claims, issuer=settings.issuer, audience=provider.audience, now=self._now())
+        lifetime = self._lifetime(provider, claims)
         identity = self._identity(settings, claims, lifetime)
         caller = _admit(settings, identity, place)
-        return _Verified(caller, provider.keys, key.fingerprint, identity.expires or lifetime.ends)
+        return _Verified(caller, provider.keys, key, identity.expires or lifetime.ends)
+
+    def _all(self) -> Iterator[Provider]:
+        return chain.from_iterable(self._providers.values())
+
+    def _provider_of(self, claims: Mapping[str, object], unverified: UnverifiedJWT) -> Provider:
+        """The provider whose JWT this claims to be; if its issuer has several, the one that it is for."""
+        candidates = self._providers.get(jwt.issuer_of(claims))
+        if candidates is None:
+            raise Unauthenticated("the issuer of the JWT is no identity provider of this tokenizer; check iss")
+        meant = (one for one in candidates if proxies.is_meant(one.settings, one.audience, claims, unverified))
+        return next(meant, candidates[0])
+
+    def _lifetime(self, provider: Provider, claims: Mapping[str, object]) -> Lifetime:
+        settings, now = provider.settings, self._now()
+        lifetime = jwt.check_claims(
+            claims, issuer=settings.issuer, audience=provider.audience, now=now, issued_required=not settings.signer
+        )
+        if "iat" not in claims and lifetime.ends > now + self._max_session_ttl:
+            raise Unauthenticated(
+                "the JWT has no iat, and lasts longer than sessions.max_ttl; get one that ends sooner"
+            )
+        return lifetime
 
     def _identity(self, settings: IdentitySettings, claims: Mapping[str, object], lifetime: Lifetime) -> Identity:
         role = _role(settings, claims)
@@ -205,84 +279,25 @@ class Identities:
         expires = min(lifetime.ends, lifetime.issued + self._max_session_ttl)
         if expires <= self._now():
             raise Unauthenticated("the session is older than sessions.max_ttl allows; log in again")
-        session_id = jwt.session_id_of(claims, settings.session_claim if settings.kind == "proxy" else _SESSION_CLAIM)
+        session_id = _session_id(settings, claims)
         session = Session(settings.tenant, settings.issuer, session_id)
         return Identity(settings.tenant, settings.issuer, role, session=session, expires=expires)
 
 
-class _Remembered:
-    """Callers by the SHA-256 of their JWT and the place it came from, the most recently used ones.
-
-    Two dicts of half the size each: when the young one is full it becomes the old one, and what the old one held is forgotten
-    unless it was used meanwhile. Reading takes no lock.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._half = limit // 2
-        self._lock = Lock()
-        self._young: dict[tuple[bytes, str], _Verified] = {}
-        self._old: dict[tuple[bytes, str], _Verified] = {}
-
-    def get(self, name: tuple[bytes, str]) -> _Verified | None:
-        found = self._young.get(name)
-        if found is not None:
-            return found
-        found = self._old.get(name)
-        if found is not None:
-            self.put(name, found)
-        return found
-
-    def put(self, name: tuple[bytes, str], verified: _Verified) -> None:
-        with self._lock:
-            if len(self._young) >= self._half and name not in self._young:
-                self._old, self._young = self._young, {}
-            self._young[name] = verified
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-
-def _provider(settings: IdentitySettings, public_url: str, now: Callable[[], float], start: Start | None) -> _Provider:
-    _check_settings(settings)
-    keys = open_keys(
-        settings.name,
-        settings.jwks,
-        settings.algorithms,
-        private_addresses=settings.private_addresses,
-        ca=settings.jwks_ca,
-        now=now,
-        start=start,
-    )
-    return _Provider(settings, settings.audience or public_url, keys)
-
-
-def _check_settings(settings: IdentitySettings) -> None:
-    where = f"identity[{settings.name}]"
-    for name in ("name", "issuer", "tenant", "algorithms"):
-        if not getattr(settings, name):
-            raise ConfigError(f"{where}.{name} must not be empty")
-    if settings.kind != "proxy":
-        return
-    if settings.direct or settings.may_read or settings.callback or settings.default:
-        raise ConfigError(f"{where} is a proxy: direct, may_read, callback and default are for applications")
-    if Role.USER not in settings.roles:
-        raise ConfigError(f"{where}.roles must hold user: a proxy yields users only")
-    if not _HEADER_NAME.fullmatch(settings.header) or settings.header.lower() in _NOT_FOR_JWTS:
-        raise ConfigError(f"{where}.header must name a header that holds the proxy's JWT")
-    if not settings.session_claim:
-        raise ConfigError(f"{where}.session_claim must not be empty")
+def _session_id(settings: IdentitySettings, claims: Mapping[str, object]) -> str:
+    if settings.kind == "proxy":
+        return proxies.session_id_of(settings, claims)
+    return jwt.session_id_of(claims, _SESSION_CLAIM)
 
 
 def _without_scheme(sent: str) -> str:
     return sent[len(_BEARER) :].strip(" ") if sent[: len(_BEARER)].lower() == _BEARER else sent
 
 
-def _key(provider: _Provider, unverified: UnverifiedJWT) -> Key:
+def _key(provider: Provider, unverified: UnverifiedJWT) -> Key:
     if unverified.algorithm not in provider.settings.algorithms:
         raise Unauthenticated("the JWT is signed with an algorithm that its issuer may not use; see algorithms")
-    key = provider.keys.current().select(unverified.key_id, unverified.algorithm)
-    if key is None:
-        key = provider.keys.renewed().select(unverified.key_id, unverified.algorithm)
+    key = provider.keys.find(unverified.key_id, unverified.algorithm)
     if key is None:
         raise Unauthenticated("the JWT is signed with a key that its issuer does not publish; get a new JWT")
     return key
@@ -306,8 +321,10 @@ def _admit(settings: IdentitySettings, identity: Identity, place: str) -> Caller
         Unauthenticated: the provider's JWTs are not taken from there.
     """
     if settings.kind == "proxy":
-        if place != settings.header.lower():
-            raise Unauthenticated("a proxy's JWT counts only in the header that the proxy sets; go through the proxy")
+        if place != proxies.place_of(settings):
+            raise Unauthenticated(
+                "a proxy's JWT counts only in the place where the proxy puts it; go through the proxy"
+            )
         # A browser's request gets this JWT from the proxy without being asked, just as it would send a cookie.
         return Caller(identity, by_cookie=True)
     if place not in (_AUTHORIZATION, _COOKIE):

@@ -19,6 +19,23 @@ if TYPE_CHECKING:
     from lunacore.identity import Call, Identity
     from lunacore.tokenizer import Tokenizer
     from lunacore_http.answering import Door, Identifies
+    from lunacore_http.identity.providers import Identities
+
+
+def parameters(req: Request, *known: str) -> dict[str, str]:
+    """The query of a call that takes these parameters, each once.
+
+    Raises:
+        InvalidRequest: there is another one, or one comes twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in req.params.items():
+        if name not in known:
+            raise InvalidRequest(f"the query may hold {', '.join(known)} only")
+        if not isinstance(value, str):
+            raise InvalidRequest(f"{name} stands in the query more than once", field=name)
+        given[name] = value
+    return given
 
 
 def named_session(
@@ -57,15 +74,18 @@ class Sessions:
 
 
 class VerifySession:
-    """``GET /session/verify``: whether the browser has a live session, and its hash. Always answered with 200."""
+    """``GET /session/verify``: whether the browser has a live session, and its hash. Answered with 200 whether it has or not."""
 
-    def __init__(self, door: Door, tokenizer: Tokenizer) -> None:
+    def __init__(self, door: Door, tokenizer: Tokenizer, identities: Identities) -> None:
         self._door = door
         self._tokenizer = tokenizer
+        self._identities = identities
 
     def on_get(self, req: Request, resp: Response) -> None:
+        name = parameters(req, "provider").get("provider")
+        issuer = None if name is None else self._identities.application(name).issuer
         try:
-            session = self._live_session(req)
+            session = self._live_session(req, issuer)
         except Unauthenticated as refusal:
             resp.data = wire.encode(refusal_of(refusal, req.context.request).failure)
             return
@@ -77,10 +97,12 @@ class VerifySession:
         """No pre-flight request is ever granted."""
         raise MethodNotAllowed("GET")
 
-    def _live_session(self, req: Request) -> Session:
+    def _live_session(self, req: Request, issuer: str | None) -> Session:
         session = self._door.admit(req, hash_needed=False).identity.session
         if session is None:
             raise Unauthenticated("an application has no session of its own; this is for browsers")
+        if issuer not in (None, session.issuer):
+            raise Unauthenticated("the session is that of another application; get one of this provider")
         if self._tokenizer.grants.has_ended(session, now=int(self._tokenizer.now())):
             raise Unauthenticated("the session has ended; log in again")
         return session

@@ -37,7 +37,7 @@ _SERVE: Final = (
 
 
 class Issuer:
-    """Signs JWTs (Ed25519) whose keys lie in a file."""
+    """Signs JWTs (Ed25519) whose keys lie in a file. A claim that is given as None is left out."""
 
     def __init__(self, directory: Path, issuer: str = ISSUER, *, name: str = "app", **settings: Any) -> None:
         self.issuer = issuer
@@ -64,6 +64,7 @@ class Issuer:
     def _sign(self, audience: str, **claims: Any) -> str:
         now = int(time.time())
         members = {"iss": self.issuer, "aud": audience, "iat": now, "exp": now + 3600, **claims}
+        members = {name: value for name, value in members.items() if value is not None}
         return jwt.encode(members, self._key, algorithm="EdDSA", headers={"kid": "one"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,18 @@ def test_no_text_can_forge_a_line(
     VALIDATOR.validate(read)
     clean = issuer.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert read.get("issuer", "") == clean
+
+
+@given(st.floats(0, 4e9) | st.integers(0, 4 * 10**9).map(lambda second: second + 0.9999995))
+def test_the_time_is_what_datetime_writes(time: float) -> None:
+    moment = datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")
+    assert make_event(time=time).as_mapping()["time"] == moment.replace("+00:00", "Z")
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.booleans(), max_size=3))
+def test_the_line_is_what_json_writes(issuer: str, reason: str, detail: dict[str, str | int | bool]) -> None:
+    event = make_event(issuer=issuer, reason=reason, detail=detail)
+    assert event.to_line() == json.dumps(event.as_mapping(), separators=(",", ":")).encode() + b"\n"
 
 
 def test_numbers_that_json_does_not_know_are_refused() -> None:

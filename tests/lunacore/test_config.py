@@ -72,6 +72,15 @@ session_claim = "session"
 """
 
 
+PROXY = {
+    "name": "proxy",
+    "kind": "proxy",
+    "issuer": "https://login.example.com",
+    "audience": "one",
+    "jwks": "https://login.example.com/jwks.json",
+}
+
+
 def load(given: dict[str, Any] | None = None, /, **environ: str) -> Config:
     return Config.from_mapping(given or {}, environ=environ)
 
@@ -110,7 +119,7 @@ class TestSample:
             "proxy",
             "lunacore",
             "X-Token",
-            "session",
+            ("session",),
         )
         assert proxy.tenant == "default"
         assert not proxy.may_read
@@ -168,7 +177,7 @@ class TestEnvironment:
     @pytest.mark.parametrize(("section", "one"), sections(), ids=lambda part: getattr(part, "name", part))
     def test_every_setting_has_a_variable(self, section: str, one: attrs.Attribute[Any]) -> None:
         kinds: dict[Any, str] = {int: "17", str: "https://one.example.com", tuple: "https://one.example.com"}
-        text = kinds[type(one.default)]
+        text = {"cookie": "cross-site"}.get(one.name, kinds[type(one.default)])
         variable = f"LUNACORE_{section}_{one.name}".upper()
         environ = {variable: text}
         if one.name.startswith("tls_"):
@@ -258,6 +267,11 @@ class TestErrors:
             ({"identity": [{**APPLICATION, "may_read": 1}]}, "identity[app].may_read must be true or false"),
             ({"identity": [APPLICATION, APPLICATION]}, "two identity providers are named 'app'"),
             ({"identity": [APPLICATION, {**APPLICATION, "name": "b"}]}, "an issuer belongs to one"),
+            ({"identity": [PROXY, {**APPLICATION, "issuer": PROXY["issuer"]}]}, "an issuer belongs to one"),
+            ({"identity": [PROXY, {**PROXY, "name": "b"}]}, "nothing tells their JWTs apart"),
+            ({"identity": [{**PROXY, "pem": "https://example.com/{kid}"}]}, "jwks and pem are both set"),
+            ({"identity": [{**PROXY, "session_claim": 1}]}, "identity[proxy].session_claim must be a list of texts"),
+            ({"identity": [{**PROXY, "allow_padding": "often"}]}, "allow_padding must be true or false"),
             (
                 {"identity": [{**APPLICATION, "default": True},
                               {**APPLICATION, "name": "b", "issuer": "b", "default": True}]},
@@ -274,6 +288,17 @@ class TestErrors:
         lacking = {key: value for key, value in APPLICATION.items() if key != name}
         with pytest.raises(ConfigError, match=rf"{name} is missing"):
             load({"identity": [lacking]})
+
+    def test_one_log_in_service_behind_several_proxies(self) -> None:
+        load_balancer = {**PROXY, "name": "c", "audience": "", "signer": "arn:aws:one"}
+        other = {**load_balancer, "name": "d", "signer": "arn:aws:two"}
+        config = load({"identity": [PROXY, {**PROXY, "name": "b", "audience": "two"}, load_balancer, other]})
+        assert {one.issuer for one in config.identity} == {PROXY["issuer"]}
+
+    @pytest.mark.parametrize("given", ["a, b", ["a", "b"]])
+    def test_session_claims_in_order(self, given: object) -> None:
+        (one,) = load({"identity": [{**PROXY, "session_claim": given}]}).identity
+        assert one.session_claim == ("a", "b")
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"luna\.toml cannot be read: No such file"):

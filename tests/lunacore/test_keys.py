@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import lunacore
 import lunacore_backends
+import lunacore_http
 from lunacore import keys
 from lunacore.errors import IntegrityError, UnsupportedVersion
 from lunacore.fields import FieldReader, lp_list
@@ -105,7 +106,7 @@ def test_info_strings_of_the_code_are_those_of_the_specification() -> None:
     """A new purpose must be written down before it is used, and none is used for two things."""
     source = "".join(
         path.read_text(encoding="utf-8")
-        for package in (lunacore, lunacore_backends)
+        for package in (lunacore, lunacore_backends, lunacore_http)
         for path in sorted(Path(package.__path__[0]).rglob("*.py"))
         if "testing" not in path.parts
     )

@@ -38,7 +38,7 @@ def proxied(desk: Desk, kit: ModuleType) -> Desk:
             kind="proxy",
             issuer="https://edge.example.com",
             header=HEADER,
-            session_claim="https://edge.example.com/session",
+            session_claim=("https://edge.example.com/session",),
             tenant="other",
             direct=False,
         ),
@@ -307,7 +307,7 @@ def test_no_jwt_is_kept_or_shown(desk: Desk, kit: ModuleType) -> None:
         ({"kind": "proxy", "direct": False, "header": "X Header"}, "header"),
         ({"kind": "proxy", "direct": False, "header": "X_Header"}, "header"),
         ({"kind": "proxy", "direct": False, "header": ""}, "header"),
-        ({"kind": "proxy", "direct": False, "session_claim": ""}, "session_claim"),
+        ({"kind": "proxy", "direct": False, "session_claim": ()}, "session_claim"),
     ],
 )
 def test_settings_that_are_refused(desk: Desk, changed: dict[str, Any], match: str) -> None:
