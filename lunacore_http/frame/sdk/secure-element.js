@@ -1,0 +1,165 @@
+/**
+ * What all components share: a closed shadow root with a frame in it, and its place at the page's connection.
+ */
+
+import { appearanceOf, watchAppearance } from "./appearance.js";
+import { connection, visibleFrame } from "./connection.js";
+
+/** @typedef {import("./connection.js").Message} Message */
+
+const MAX_LABEL = 200;
+const MAX_DESCRIPTION = 500;
+
+const SHEET = new CSSStyleSheet();
+SHEET.replaceSync(`
+  :host { position: relative; display: inline-block; box-sizing: border-box; overflow: clip; vertical-align: middle; }
+  :host([hidden]) { display: none; }
+  :host(secure-input) {
+    inline-size: 16em; block-size: 2.25em; padding: 0.25em 0.5em; border: 1px solid; border-radius: 0.25em;
+    background-color: Field; color: FieldText; text-align: start;
+  }
+  :host(secure-input:disabled) { background-color: color-mix(in srgb, Field, GrayText 12%); color: GrayText; }
+  :host(:state(focused)) { outline: 2px solid Highlight; outline-offset: 1px; }
+  :host(secure-span) { inline-size: 12em; block-size: 1.5em; }
+  :host(secure-paragraph) { display: block; block-size: 6em; }
+  iframe { position: absolute; inset: 0; inline-size: 100%; block-size: 100%; border: 0; background: transparent; color-scheme: inherit; }
+`);
+
+export class SecureElement extends HTMLElement {
+  #root = this.attachShadow({ mode: "closed", delegatesFocus: true });
+  /** @type {import("./connection.js").Connection | null} */
+  #connection = null;
+  #name = "";
+  /** @type {HTMLIFrameElement | null} */
+  #frame = null;
+  /** @type {() => void} */
+  #unwatch = () => {};
+  #drawing = 0;
+  /** Counts what the frame was told to hold. */
+  #turn = 0;
+
+  constructor() {
+    super();
+    this.#root.adoptedStyleSheets = [SHEET];
+  }
+
+  /** What the frame is to be. @returns {"input" | "paragraph" | "span"} */
+  get kind() {
+    throw new TypeError("every component says its kind");
+  }
+
+  /** The token that the frame begins with. @returns {string | null} */
+  get firstToken() {
+    return this.getAttribute("token") || null;
+  }
+
+  /** @returns {Record<string, unknown>} */
+  get settings() {
+    return { label: this.label };
+  }
+
+  /** What the component is called, for those who do not see its surroundings. */
+  get label() {
+    return (this.getAttribute("aria-label") ?? textOf(this.getAttribute("aria-labelledby"))).slice(0, MAX_LABEL);
+  }
+
+  /** What is further said about it. */
+  get description() {
+    return (this.getAttribute("aria-description") ?? textOf(this.getAttribute("aria-describedby"))).slice(0, MAX_DESCRIPTION);
+  }
+
+  /** The frame, as an anchor of the browser's own messages. */
+  get anchor() {
+    return this.#frame ?? undefined;
+  }
+
+  connectedCallback() {
+    const shared = connection();
+    const { element, address } = shared.element((report) => this.hear(report));
+    this.#connection = shared;
+    this.#name = element;
+    this.#frame = visibleFrame(this.label || "Secure field", address);
+    this.#root.replaceChildren(this.#frame);
+    this.order({
+      type: "mount",
+      kind: this.kind,
+      settings: this.settings,
+      style: appearanceOf(this),
+      token: this.firstToken,
+      turn: ++this.#turn,
+    });
+    this.#unwatch = watchAppearance(this, () => this.#redraw());
+  }
+
+  disconnectedCallback() {
+    this.#unwatch();
+    this.#connection?.forget(this.#name);
+    this.#connection = null;
+    this.#root.replaceChildren();
+  }
+
+  /**
+   * Send an order to the frame; none before there is one.
+   *
+   * @param {Message} order
+   */
+  order(order) {
+    this.#connection?.send({ ...order, element: this.#name });
+  }
+
+  /**
+   * Have the frame hold the text of a token, or nothing.
+   *
+   * @param {string | null} token
+   */
+  show(token) {
+    this.order({ type: "show", token, turn: ++this.#turn });
+  }
+
+  /** Send the settings anew. */
+  refresh() {
+    if (this.#frame !== null) this.#frame.title = this.label || "Secure field";
+    this.order({ type: "set", settings: this.settings });
+  }
+
+  /**
+   * Hear what the frame reports.
+   *
+   * @param {Message} report
+   */
+  hear(report) {
+    if (report.type === "lost") return this.#reconnect();
+    if (report.type === "ready") this.dispatchEvent(new Event("ready"));
+    if (report.type === "failed") this.dispatchEvent(new CustomEvent("error", { detail: { name: report.name } }));
+  }
+
+  /**
+   * Whether a report is about what the frame holds now, and not about what it held before.
+   *
+   * @param {Message} report
+   */
+  isCurrent(report) {
+    return report.turn === this.#turn;
+  }
+
+  /** The connection's frame was removed or sent elsewhere: begin anew. */
+  #reconnect() {
+    this.disconnectedCallback();
+    this.connectedCallback();
+  }
+
+  #redraw() {
+    cancelAnimationFrame(this.#drawing);
+    this.#drawing = requestAnimationFrame(() => this.order({ type: "style", style: appearanceOf(this) }));
+  }
+}
+
+/**
+ * The text of the elements that an attribute names.
+ *
+ * @param {string | null} ids
+ */
+function textOf(ids) {
+  const named = (ids ?? "").split(/\s+/).map((id) => (id === "" ? null : document.getElementById(id)));
+  return named.map((element) => element?.textContent?.trim() ?? "").join(" ").trim();
+}

@@ -1,0 +1,57 @@
+/**
+ * What a person is told, inside the frame, when something does not work; with a way to go on where there is one.
+ */
+
+/** @type {Readonly<Record<string, string>>} */
+const TEXTS = {
+  frameUnavailable: "This field cannot be reached.",
+  grantMissing: "You have no access to this.",
+  network: "No connection.",
+  notText: "This is a file, not a text.",
+  rateLimited: "Too many at once.",
+  sessionMismatch: "You are signed in as somebody else. Reload the page.",
+  sessionMissing: "You are signed out.",
+  storeUnavailable: "Not available right now.",
+  timeout: "No answer.",
+  tooLarge: "Too long.",
+};
+const OTHER = "This did not work.";
+const FINAL = new Set(["notText", "sessionMismatch", "tooLarge", "frameUnavailable"]);
+
+export class Notice {
+  /** @type {HTMLElement} */
+  #box = document.createElement("div");
+  #text = document.createElement("span");
+  #button = document.createElement("button");
+  /** @type {() => void} */
+  #retry = () => {};
+
+  constructor() {
+    this.#box.className = "notice";
+    this.#box.id = "notice";
+    this.#text.setAttribute("role", "alert");
+    this.#button.type = "button";
+    this.#button.textContent = "Try again";
+    this.#button.addEventListener("click", () => this.#retry());
+    this.#box.append(this.#text, this.#button);
+    this.hide();
+    document.body.append(this.#box);
+  }
+
+  /**
+   * @param {string} name of the failure
+   * @param {() => void} retry
+   */
+  show(name, retry) {
+    this.#retry = retry;
+    this.#box.hidden = false;
+    this.#box.dataset.name = name;
+    this.#text.textContent = TEXTS[name] ?? OTHER;
+    this.#button.hidden = FINAL.has(name);
+  }
+
+  hide() {
+    this.#box.hidden = true;
+    this.#text.textContent = "";
+  }
+}

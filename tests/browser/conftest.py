@@ -1,0 +1,165 @@
+"""Debian's Chromium, a real tokenizer on ``secure.demo.localhost`` and a small application on ``demo.localhost``.
+
+Both hosts are loopback, which browsers know without a resolver, and of one site; this process reaches them at 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import define, field
+from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, Playwright, expect, sync_playwright
+
+from lunacore.testing.servers import free_port
+from tests.browser.demo_application import HOST, DemoApplication
+from tests.http.tokenizer_server import TokenizerServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_MS = 20_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            # One browser and one tokenizer for all of them.
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@define
+class World:
+    """The tokenizer and the application that use each other."""
+
+    tokenizer: TokenizerServer
+    application: DemoApplication
+    users: int = 0
+
+    @property
+    def tokenizer_url(self) -> str:
+        return self.application.tokenizer_url
+
+    def new_user(self) -> str:
+        self.users += 1
+        return f"user-{self.users}"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("world")
+    port = free_port()
+    with DemoApplication(directory) as application:
+        application.tokenizer_url = f"http://secure.{HOST}:{port}"
+        application.internal_url = f"http://127.0.0.1:{port}"
+        settings = {
+            "tokenizer": {"port": port, "public_url": application.tokenizer_url},
+            "frame": {"app_origins": [application.url]},
+            "identity": [application.issuer.settings],
+        }
+        with TokenizerServer(directory, settings=settings) as tokenizer:
+            yield World(tokenizer, application)
+
+
+@pytest.fixture(scope="session")
+def playwright_driver() -> Iterator[Playwright]:
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright_driver: Playwright) -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip("the tests of the Secure Frame need Debian's Chromium: apt install chromium")
+    browser = playwright_driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
+
+
+@define
+class Visitor:
+    """A user's browser with the application's cookie, and what it said in its console."""
+
+    world: World
+    context: BrowserContext
+    page: Page
+    user: str
+    console: list[str] = field(factory=list)
+
+    def listen(self) -> None:
+        """Note from now on what is written to the console."""
+        self.page.on("console", lambda message: self.console.append(message.text))
+        self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
+
+    def keep(self, value: str) -> str:
+        """Have the application keep a value for this user; its token."""
+        return self.world.application.keep(self.user, value)
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.world.application.url + path)
+
+    def inside(self, place: int = 0, besides: Frame | None = None) -> Frame:
+        """The frame of an element, in the order in which they came; locators do not enter closed shadow roots.
+
+        Args:
+            besides: a frame that does not count, since it is about to go.
+        """
+        start = f"{self.world.tokenizer_url}/frame/element"
+        while True:
+            found = [frame for frame in self.page.frames if frame.url.startswith(start) and frame is not besides]
+            if len(found) > place:
+                return sorted(found, key=lambda frame: int(frame.url.rpartition(".e")[2]))[place]
+            self.page.wait_for_event("framenavigated", lambda frame: frame.url.startswith(start))
+
+    @property
+    def field(self) -> Locator:
+        """The input within the frame of the first element."""
+        return self.inside().locator("input")
+
+    @property
+    def text(self) -> Locator:
+        """The text within the frame of the first element."""
+        return self.inside().locator(".text")
+
+    @property
+    def notice(self) -> Locator:
+        """What the frame of the first element tells a person."""
+        return self.inside().locator(".notice")
+
+
+@pytest.fixture
+def visit(world: World, chromium: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors; each is a user of its own unless one is named."""
+    contexts: list[BrowserContext] = []
+
+    def make(user: str = "", **options: Any) -> Visitor:
+        user = user or world.new_user()
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        context.add_cookies([{"name": "user", "value": user, "url": world.application.url}])
+        visitor = Visitor(world, context, context.new_page(), user)
+        visitor.listen()
+        return visitor
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()

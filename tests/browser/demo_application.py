@@ -1,0 +1,144 @@
+"""A small application on ``demo.localhost``: log-in by a cookie, a form with a secure field, pages that show what was saved.
+
+It does what an application does: signs assertions for its users, has tokens verified before it saves them, and grants them before
+it shows them. Tests may add pages of their own, hostile ones too.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import threading
+from http.cookies import SimpleCookie
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlencode
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import httpx
+
+from lunacore import segments
+from tests.http.standin_application import CALLBACK, Vouching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+HOST = "demo.localhost"
+
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Demo</title>
+<script type="module" src="{tokenizer}/sdk/lunacore.js"></script></head><body>{body}</body></html>"""
+
+_FORM = """<form method="post" action="/save">
+<label for="ssn">Social security number</label>
+<secure-input id="ssn" name="ssn" token="{token}" placeholder="000-00-0000" required></secure-input>
+<button>Save</button></form>"""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class DemoApplication:
+    """Serves on a free port of 127.0.0.1, which browsers know as ``demo.localhost``.
+
+    Attributes:
+        saved: the token of each user, by session.
+        pages: further pages, by path; ``page`` makes one with the components.
+        tokenizer_url: the tokenizer's public URL; ``internal_url`` is where this process reaches it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._server = make_server("127.0.0.1", 0, self._serve, server_class=_Server, handler_class=_Quiet)
+        self.url = f"http://{HOST}:{self._server.server_port}"
+        callback = f"http://{HOST}:{self._server.server_port}{CALLBACK}"
+        self.issuer = Vouching(directory, self.url, name="demo", direct=False, callback=callback, default=True)
+        self.tokenizer_url = self.internal_url = ""
+        self.saved: dict[str, str] = {}
+        self.posted: list[dict[str, list[str]]] = []
+        self.pages: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def call(self, path: str, **body: Any) -> Any:
+        """A call of the application's own on the tokenizer; its data."""
+        authorization = f"Bearer {self.issuer.application(self.tokenizer_url)}"
+        answer = httpx.post(self.internal_url + path, json=body, headers={"authorization": authorization}, timeout=30)
+        return answer.raise_for_status().json()["data"]
+
+    def keep(self, user: str, value: str) -> str:
+        """Keep a value for a user as the application's back end would; its token."""
+        sealed_as = {"metadata": {"dataType": "string"}, "valueFormat": "sealed-v1", "sessionId": user}
+        ticket = self.call("/tokenize", **sealed_as)
+        key = base64.b64decode(ticket["valueKey"])
+        sealed = segments.seal_bytes(key, value.encode(), segments.Purpose.VALUE, os.urandom)
+        url = ticket["uploadUrl"].replace(self.tokenizer_url, self.internal_url)
+        httpx.put(url, headers=ticket["headers"], content=sealed, timeout=30).raise_for_status()
+        token: str = ticket["tokenId"]
+        assert self.call("/grant/verify", sessionId=user, tokenId=token)["valid"]
+        self.saved[user] = token
+        return token
+
+    def page(self, body: str) -> str:
+        return _PAGE.format(tokenizer=self.tokenizer_url, body=body)
+
+    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path, query = environ["PATH_INFO"], parse_qs(environ["QUERY_STRING"])
+        cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get("user")
+        user = cookie.value if cookie else ""
+        status, headers, body = self._answer(environ, path, query, user)
+        encoded = body.encode()
+        headers = [*headers, ("content-type", "text/html; charset=utf-8"), ("content-length", str(len(encoded)))]
+        start_response(status, headers)
+        return [encoded]
+
+    def _answer(
+        self, environ: dict[str, Any], path: str, query: dict[str, list[str]], user: str
+    ) -> tuple[str, list[tuple[str, str]], str]:
+        if path == "/favicon.ico":
+            return "204 No Content", [], ""
+        if path in self.pages:
+            return "200 OK", [], self.pages[path]
+        if path == CALLBACK and user:
+            return self._vouch(query["state"][0], user)
+        if path == "/form":
+            return "200 OK", [], self.page(_FORM.format(token=""))
+        if path == "/save":
+            return self._save(environ, user)
+        if path in ("/edit", "/show") and user in self.saved:
+            token = html.escape(self.saved[user])
+            self.call("/grant/set", sessionId=user, tokenId=token)
+            body = (
+                _FORM
+                if path == "/edit"
+                else "<p>Number: <secure-span token='{token}' aria-label='Number'></secure-span></p>"
+            )
+            return "200 OK", [], self.page(body.format(token=token))
+        return "404 Not Found", [], "nothing here"
+
+    def _vouch(self, state: str, user: str) -> tuple[str, list[tuple[str, str]], str]:
+        sent = urlencode({"state": state, "openid_token": self.issuer.assertion(self.tokenizer_url, state, user)})
+        return "302 Found", [("location", f"{self.tokenizer_url}/session/create?{sent}")], ""
+
+    def _save(self, environ: dict[str, Any], user: str) -> tuple[str, list[tuple[str, str]], str]:
+        form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
+        self.posted.append(form)
+        token = form["ssn"][0]
+        if not self.call("/grant/verify", sessionId=user, tokenId=token)["valid"]:
+            return "403 Forbidden", [], "refused"
+        self.saved[user] = token
+        return "303 See Other", [("location", "/show")], ""
