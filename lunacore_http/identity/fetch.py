@@ -12,7 +12,7 @@ import httpx
 from attrs import field, frozen
 
 from lunacore.errors import ConfigError
-from lunacore_http.identity.jwk import KeySetError
+from lunacore_http.identity.jwk import MAX_SET_BYTES, KeySetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 FETCH_SECONDS: Final = 5
-MAX_SET_BYTES: Final = 64 * 1024
 
 KEY_ID: Final = "{kid}"
 """What stands for the key id in a URL of single keys."""

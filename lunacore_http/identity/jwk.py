@@ -32,6 +32,7 @@ PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
+MAX_SET_BYTES: Final = 64 * 1024
 
 _PRIVATE_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _PEM: Final = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*")

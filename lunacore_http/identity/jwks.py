@@ -18,8 +18,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import frozen
 
 from lunacore.errors import ConfigError, StoreUnavailable
-from lunacore_http.identity.fetch import FETCH_SECONDS, MAX_SET_BYTES, Fetch, checked_url, trusted_certificates
-from lunacore_http.identity.jwk import KeySet, KeySetError, parse_key_set
+from lunacore_http.identity.jwk import MAX_SET_BYTES, KeySet, KeySetError, parse_key_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ FIRST_RETRY_SECONDS: Final = 10
 
 STALE_SECONDS: Final = 24 * 3600
 FILE_CHECK_SECONDS: Final = 1
+_WAIT_SECONDS: Final = 6  # one more than a fetch may take
 MAX_WAITING: Final = 4
 """Requests that may wait for one fetch; more are told to come back, so that a slow issuer cannot hold every thread."""
 
@@ -89,6 +89,12 @@ def open_keys(
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigError(f"identity[{name}].jwks must name a file as file:///path/to/jwks.json")
         return FileKeys(name, Path(unquote(parts.path)), algorithms, now=now)
+    from lunacore_http.identity.fetch import (  # noqa: PLC0415 - loads httpx, which files do without
+        Fetch,
+        checked_url,
+        trusted_certificates,
+    )
+
     fetch = Fetch(checked_url(name, jwks), private_addresses=private_addresses, trust=trusted_certificates(name, ca))
     return RemoteKeys(name, lambda: parse_key_set(fetch(), algorithms, name), now=now, start=start or in_a_thread)
 
@@ -302,7 +308,7 @@ class RemoteKeys(_OneSet):
         if not self._waiting.acquire(blocking=False):
             raise unavailable(self._name)
         try:
-            fetch.wait(FETCH_SECONDS + 1)
+            fetch.wait(_WAIT_SECONDS)
         finally:
             self._waiting.release()
 

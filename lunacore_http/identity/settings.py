@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -10,7 +10,6 @@ from lunacore.errors import ConfigError
 from lunacore_http.cookies import names_loopback
 from lunacore_http.identity import assertions, proxies
 from lunacore_http.identity.jwks import open_keys
-from lunacore_http.identity.pems import open_pems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,18 +41,23 @@ def open_provider(
     """
     _check_settings(settings)
     _check_callback(settings, public_url)
-    open_source, where = (open_pems, settings.pem) if settings.pem else (open_keys, settings.jwks)
-    keys: KeySource = open_source(
-        settings.name,
-        where,
-        settings.algorithms,
-        private_addresses=settings.private_addresses,
-        ca=settings.jwks_ca,
-        now=now,
-        start=start,
-    )
+    keys = _key_source(settings, now, start)
     audience = settings.audience or (None if settings.signer else public_url)
     return Provider(settings, audience, keys)
+
+
+def _key_source(settings: IdentitySettings, now: Callable[[], float], start: Start | None) -> KeySource:
+    options: Any = {
+        "private_addresses": settings.private_addresses,
+        "ca": settings.jwks_ca,
+        "now": now,
+        "start": start,
+    }
+    if settings.pem:
+        from lunacore_http.identity.pems import open_pems  # noqa: PLC0415 - loads httpx, which files of keys do without
+
+        return open_pems(settings.name, settings.pem, settings.algorithms, **options)
+    return open_keys(settings.name, settings.jwks, settings.algorithms, **options)
 
 
 def by_issuer(providers: Sequence[Provider]) -> Mapping[str, Sequence[Provider]]:
