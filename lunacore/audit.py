@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
+from math import modf
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
@@ -68,36 +70,54 @@ class AuditEvent:
 
     def as_mapping(self) -> dict[str, Any]:
         """The event as the JSON object that sinks write; empty members are left out."""
-        moment = datetime.fromtimestamp(self.time, UTC)
-        members: dict[str, Any] = {
-            "v": SCHEMA_VERSION,
-            "time": f"{moment.isoformat(timespec='microseconds')[:-6]}Z",  # without +00:00
-            "action": self.action.value,
-            "outcome": self.outcome,
-            "tenant": self.tenant,
-            "role": self.role.value,
-            "issuer": self.issuer,
-            "token": self.token,
-            "session": self.session,
-            "request": self.request,
-            "reason": self.reason,
-            "detail": dict(self.detail),
-        }
-        return {name: member for name, member in members.items() if member not in ("", {})}
+        texts = {name: str(text) for name, text in self._texts() if text}
+        detail = {"detail": dict(self.detail)} if self.detail else {}
+        return {"v": SCHEMA_VERSION, **texts, **detail}
 
     def to_line(self) -> bytes:
         """One line of JSON, newline included.
 
         All but printable ASCII is escaped, so that an event cannot forge another, neither in the file nor on a terminal.
         """
-        line = _to_json(self.as_mapping())
+        # What json.dumps would write; it takes four times as long for a handful of texts.
+        texts = "".join([f',"{name}":{_text_to_json(text)}' for name, text in self._texts() if text])
+        detail = f',"detail":{_any_to_json(self.detail)}' if self.detail else ""
+        line = f'{{"v":{SCHEMA_VERSION}{texts}{detail}}}'
         if "\\ud" in line:
-            line = _to_json(_without_lone_surrogates(self.as_mapping()))
+            line = _any_to_json(_without_lone_surrogates(self.as_mapping()))
         return line.encode("ascii") + b"\n"
 
+    def _texts(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("time", _written(self.time)),
+            ("action", self.action),
+            ("outcome", self.outcome),
+            ("tenant", self.tenant),
+            ("role", self.role),
+            ("issuer", self.issuer),
+            ("token", self.token),
+            ("session", self.session),
+            ("request", self.request),
+            ("reason", self.reason),
+        )
 
-# Made once: json.dumps would make an encoder for every event.
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+_text_to_json: Final = json.encoder.encode_basestring_ascii
+_any_to_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _written(moment: float) -> str:
+    """A Unix time in ISO 8601, UTC, to the microsecond; rounded as ``datetime`` does."""
+    part, whole = modf(moment)
+    micros = round(part * 1_000_000)
+    if not 0 <= micros < 1_000_000:
+        whole, micros = whole + micros // 1_000_000, micros % 1_000_000
+    return f"{_second_written(int(whole))}.{micros:06}Z"
+
+
+@lru_cache(maxsize=4)  # a process writes the same second many times
+def _second_written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]  # without +00:00
 
 
 def _without_lone_surrogates(members: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON holds

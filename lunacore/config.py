@@ -217,7 +217,8 @@ class LimitSettings:
 class SweepSettings:
     """``[sweep]``: how often the server sweeps (0 for never), and when tokens are given up, in seconds after minting.
 
-    Those to which nothing was uploaded go after ``never_uploaded_after``, uploads that nobody verified after ``unverified_after``.
+    Those to which nothing was uploaded go after ``never_uploaded_after``, uploads that nobody verified after
+    ``unverified_after``.
     """
 
     every: int = setting(_seconds, 600)
@@ -227,9 +228,10 @@ class SweepSettings:
 
 @frozen
 class FrameSettings:
-    """``[frame]``: who may embed the Secure Frame."""
+    """``[frame]``: who may embed the Secure Frame, and a folder of fonts for it."""
 
     app_origins: tuple[str, ...] = setting(_origins, ())
+    fonts: str = setting(_text, "")
 
 
 @frozen

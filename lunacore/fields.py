@@ -11,7 +11,7 @@ from lunacore.keys import lp
 
 def lp_list(items: tuple[bytes, ...]) -> bytes:
     """A count (4 bytes, big-endian), then each item length-prefixed."""
-    return len(items).to_bytes(4, "big") + lp(*items)
+    return b"".join([len(items).to_bytes(4, "big"), *map(lp, items)])
 
 
 class FieldReader:
@@ -32,19 +32,34 @@ class FieldReader:
         return taken
 
     def lp(self) -> bytes:
-        return self.take(int.from_bytes(self.take(4), "big"))
+        start = self._at + 4
+        end = start + int.from_bytes(self._data[self._at : start], "big")
+        if end > len(self._data):  # also where the length itself is cut short
+            raise IntegrityError("an encoded field is cut short")
+        self._at = end
+        return self._data[start:end]
 
     def text(self) -> str:
-        return _text(self.lp())
+        try:
+            return self.lp().decode()
+        except UnicodeDecodeError:
+            raise IntegrityError("an encoded text is not UTF-8") from None
 
     def lp_list(self) -> tuple[bytes, ...]:
-        return tuple(self.lp() for _ in range(int.from_bytes(self.take(4), "big")))
+        return tuple([self.lp() for _ in range(int.from_bytes(self.take(4), "big"))])
 
     def text_list(self) -> tuple[str, ...]:
-        return tuple(_text(item) for item in self.lp_list())
+        return tuple([self.text() for _ in range(int.from_bytes(self.take(4), "big"))])
+
+    def fixed(self, layout: struct.Struct) -> tuple[Any, ...]:
+        start = self._at
+        self._at = end = start + layout.size
+        if end > len(self._data):
+            raise IntegrityError("an encoded field is cut short")
+        return layout.unpack_from(self._data, start)
 
     def numbers(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+        return self.fixed(struct.Struct(layout))
 
     def rest(self) -> bytes:
         return self.take(len(self._data) - self._at)
@@ -52,10 +67,3 @@ class FieldReader:
     def finish(self) -> None:
         if self._at != len(self._data):
             raise IntegrityError("bytes are left over behind the last encoded field")
-
-
-def _text(encoded: bytes) -> str:
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        raise IntegrityError("an encoded text is not UTF-8") from None

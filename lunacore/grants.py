@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from enum import StrEnum
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import xor
 from typing import TYPE_CHECKING, Final
 
@@ -19,13 +19,14 @@ from attrs import frozen
 from lunacore import keys
 from lunacore.errors import Conflict
 from lunacore.keys import SharedMac
+from lunacore.sessions import REMEMBERED
 from lunacore.stores import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lunacore.identity import Session
-    from lunacore.keyring_source import KeyringSource
+    from lunacore.keyring_source import KeyringSource, SessionKeys
     from lunacore.stores import ExpiringStore
 
 EPOCH_BYTES: Final = 16
@@ -84,78 +85,92 @@ class Grants:
             Conflict: the session has ended.
         """
         names = self._names(session)
-        ended, epoch = _read_marks(self.store.get(_mark_keys(names), now))
+        ended, epoch = _read_marks(self.store.get(names.marks, now))
         if ended:
             raise Conflict("the session has ended; let the user log in again and grant to the new session")
         value = _GRANT.pack(_FORMAT_VERSION, epoch or NO_EPOCH, expires)
-        self.store.put([Entry(names[0].grant(kind, token), value, expires) for token in tokens for kind in types], now)
+        self.store.put(
+            [Entry(names.active.grant(kind, token), value, expires) for token in tokens for kind in types], now
+        )
 
     def expiries(self, session: Session, tokens: Sequence[bytes], kind: GrantType, *, now: int) -> list[int | None]:
         """For each (canonical) token, the Unix second at which its live grant ends; None where there is none."""
         names = self._names(session)
-        mark_keys = _mark_keys(names)
-        found = self.store.get([*mark_keys, *(one.grant(kind, token) for token in tokens for one in names)], now)
-        ended, epoch = _read_marks(found[: len(mark_keys)])
+        wanted = [one.grant(kind, token) for token in tokens for one in names.versions]
+        found = self.store.get([*names.marks, *wanted], now)
+        marks, width = len(names.marks), len(names.versions)
+        ended, epoch = _read_marks(found[:marks])
         if ended:
             return [None] * len(tokens)
-        values = found[len(mark_keys) :]
-        width = len(names)
-        return [_latest(values[at : at + width], epoch, now) for at in range(0, len(values), width)]
+        return [_latest(found[at : at + width], epoch, now) for at in range(marks, len(found), width)]
 
     def revoke(self, session: Session, tokens: Sequence[bytes]) -> None:
         """Void the session's grants of every type for these (canonical) tokens."""
         names = self._names(session)
-        self.store.delete([one.grant(kind, token) for one in names for token in tokens for kind in GrantType])
+        self.store.delete([one.grant(kind, token) for one in names.versions for token in tokens for kind in GrantType])
 
     def revoke_all(self, session: Session, *, now: int) -> None:
         """Void all grants that the session has; it may be granted new ones."""
         epoch = self._random(EPOCH_BYTES)
         expires = now + self.limits.max_ttl + _SLACK
-        self.store.put([Entry(self._names(session)[0].epoch(), epoch, expires)], now)
+        self.store.put([Entry(self._names(session).active.epoch(), epoch, expires)], now)
 
     def end(self, session: Session, *, now: int) -> None:
         """End the session: all its grants are void, and it can be given no new ones while it could have lived."""
         expires = now + max(self.limits.max_session_ttl, self.limits.max_ttl) + _SLACK
-        self.store.put([Entry(self._names(session)[0].ended(), _ENDED, expires)], now)
+        self.store.put([Entry(self._names(session).active.ended(), _ENDED, expires)], now)
 
     def has_ended(self, session: Session, *, now: int) -> bool:
         """Whether the session was ended."""
-        return _read_marks(self.store.get(_mark_keys(self._names(session)), now))[0]
+        return _read_marks(self.store.get(self._names(session).marks, now))[0]
 
-    def _names(self, session: Session) -> list[_Names]:
-        """What the session's entries are called, under the active session key first, then under the others."""
-        return [_Names(versions.grant, session) for versions in self._keyring.session_keys()]
+    def _names(self, session: Session) -> _SessionNames:
+        return _names_of(session, self._keyring.session_keys())
+
+
+class _SessionNames:
+    """What the entries of a session are called in the store.
+
+    ``versions`` are the names under each version of the grant key, the active one first; ``marks`` are all (ended, epoch).
+    """
+
+    __slots__ = ("active", "marks", "versions")
+
+    def __init__(self, session: Session, keys_: Sequence[SessionKeys]) -> None:
+        self.versions = tuple(_Names(one.grant, session) for one in keys_)
+        self.active = self.versions[0]
+        self.marks = tuple(mark for one in self.versions for mark in one.marks)
 
 
 class _Names:
-    """The keys of a session's entries in the store, under one version of the grant key."""
+    """The same under one version of the grant key."""
 
-    __slots__ = ("_mac",)
+    __slots__ = ("_mac", "marks")
 
     def __init__(self, grant_key: bytes, session: Session) -> None:
         self._mac = SharedMac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode())
+        self.marks = self._mac.of(b"ended"), self._mac.of(b"epoch")
 
     def grant(self, kind: GrantType, token: bytes) -> bytes:
-        return self._mac.of(kind.value.encode(), token)
+        return self._mac.of(kind.encode(), token)
 
     def ended(self) -> bytes:
-        return self._mac.of(b"ended")
+        return self.marks[0]
 
     def epoch(self) -> bytes:
-        return self._mac.of(b"epoch")
+        return self.marks[1]
 
 
-def _mark_keys(names: Sequence[_Names]) -> list[bytes]:
-    return [mark for one in names for mark in (one.ended(), one.epoch())]
+_names_of = lru_cache(maxsize=REMEMBERED)(_SessionNames)
 
 
 def _latest(values: Sequence[bytes | None], epoch: bytes | None, now: int) -> int | None:
-    expiries = [expiry for value in values if (expiry := _read_grant(value, epoch, now)) is not None]
+    expiries = [expiry for value in values if value and (expiry := _read_grant(value, epoch, now))]
     return max(expiries, default=None)
 
 
-def _read_grant(value: bytes | None, epoch: bytes | None, now: int) -> int | None:
-    if value is None or len(value) != _GRANT.size:
+def _read_grant(value: bytes, epoch: bytes | None, now: int) -> int | None:
+    if len(value) != _GRANT.size:
         return None
     version, granted_in, expires = _GRANT.unpack(value)
     if version != _FORMAT_VERSION or expires <= now:
@@ -170,6 +185,8 @@ def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:
 
     While the grant key rotates, processes may write epochs under different versions; combining them all lets each one count.
     """
+    if found.count(None) == len(found):
+        return False, None
     ended = any(value is not None for value in found[0::2])
     epochs = [value for value in found[1::2] if value is not None]
     if not epochs:

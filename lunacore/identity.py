@@ -19,7 +19,7 @@ class Role(StrEnum):
     OPERATOR = "operator"  # in-process: the library and the command line
 
 
-@frozen
+@frozen(cache_hash=True)  # what is derived of it is looked up by it, several times a request
 class Session:
     """One session of one user: what grants are bound to. ``id`` is whatever the issuer calls it."""
 

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from lunacore import keyring as keyrings
 from lunacore import keys
-from lunacore.errors import KeyringError, LunaCoreError, StoreUnavailable, UnknownKeyVersion
+from lunacore.errors import KeyringError, LunaCoreError, StoreUnavailable
 from lunacore.gateway_keys import credentials
 from lunacore.keyring import KeyPurpose
 
@@ -35,9 +35,9 @@ MIN_REFRESH_INTERVAL: Final = 1.0
 """Seconds between two reloads that unknown versions ask for, so that a forged version cannot keep the process busy."""
 
 
-@frozen
+@frozen(eq=False)
 class SessionKeys:
-    """What one session key is expanded to."""
+    """What one session key is expanded to; equal to none but itself, so that what depends on it is found quickly."""
 
     version: int
     grant: bytes = field(repr=False)
@@ -52,10 +52,13 @@ class _Active:
 
     since: float
     until: float
+    keyring: Keyring
     lookup_version: int
     root: tuple[int, bytes] = field(repr=False)
+    root_keys: dict[int, bytes] = field(repr=False)
     session_keys: tuple[SessionKeys, ...] = field(repr=False)
     gateway: tuple[Credentials, ...] = field(repr=False)
+    tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
 
 
 @define
@@ -64,7 +67,15 @@ class _Loaded:
     sealed: bytes = field(repr=False)
     checked: float
     active: _Active | None = field(default=None, repr=False)
-    tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
+
+
+@frozen
+class _Present:
+    """What is used from one Unix second until before another, without a further look at keyring or clock."""
+
+    since: float
+    until: float
+    active: _Active
 
 
 class KeyringSource:
@@ -81,30 +92,31 @@ class KeyringSource:
         self._refreshed = 0.0
         self.problem: str | None = None
         self._loaded = self._load(None)
+        self._present = self._settle()
 
     @property
     def keyring(self) -> Keyring:
         """The keyring, at most ``RELOAD_PERIOD`` old unless it cannot be reached."""
-        return self._current().keyring
+        return self._active().keyring
 
     def tenant_key(self, tenant: str, version: int | None = None) -> tuple[int, bytes]:
         """The lookup version and the tenant key under it; the active version unless one is named."""
+        active = self._active()
         if version is None:
-            version = self._active().lookup_version
-        loaded = self._current()
-        cached = loaded.tenant_keys.get((version, tenant))
+            version = active.lookup_version
+        cached = active.tenant_keys.get((version, tenant))
         if cached is None:
-            secret = loaded.keyring.of_version(KeyPurpose.LOOKUP, version).secret
-            cached = loaded.tenant_keys[version, tenant] = keys.tenant_key(secret, tenant)
+            secret = active.keyring.of_version(KeyPurpose.LOOKUP, version).secret
+            cached = active.tenant_keys[version, tenant] = keys.tenant_key(secret, tenant)
         return version, cached
 
     def older_lookup_versions(self, active: int) -> list[int]:
         """The other lookup versions, newest first; staged ones too, since another process may see them as active."""
-        return [key.version for key in self._current().keyring.newest_first(KeyPurpose.LOOKUP) if key.version != active]
+        return [key.version for key in self.keyring.newest_first(KeyPurpose.LOOKUP) if key.version != active]
 
     def label_hash(self, tenant: str, label: str, version: int) -> bytes:
         """The hash of a label under one lookup version (16 bytes)."""
-        secret = self._current().keyring.of_version(KeyPurpose.LOOKUP, version).secret
+        secret = self.keyring.of_version(KeyPurpose.LOOKUP, version).secret
         return keys.label_hash(secret, tenant, label)
 
     def active_root(self) -> tuple[int, bytes]:
@@ -117,17 +129,16 @@ class KeyringSource:
         Raises:
             StoreUnavailable: the reloaded keyring does not hold it either.
         """
-        try:
-            return self._current().keyring.of_version(KeyPurpose.ROOT, version).secret
-        except UnknownKeyVersion:
+        found = self._active().root_keys.get(version)
+        if found is None:
             self.refresh()
-        try:
-            return self._current().keyring.of_version(KeyPurpose.ROOT, version).secret
-        except UnknownKeyVersion as unknown:
+            found = self._active().root_keys.get(version)
+        if found is None:
             raise StoreUnavailable(
                 f"a record needs root key version {version}, which the keyring does not hold; "
                 "restore the newest keyring (setting tokenizer.keyring)"
-            ) from unknown
+            )
+        return found
 
     def session_keys(self) -> tuple[SessionKeys, ...]:
         """What the session keys are expanded to: the active version first, then every other that is not retired."""
@@ -153,19 +164,25 @@ class KeyringSource:
         with self._lock:
             if not 0 <= self._now() - self._refreshed < MIN_REFRESH_INTERVAL:
                 self._reload()
+                self._present = self._settle()
 
-    def _current(self) -> _Loaded:
-        loaded = self._loaded
-        if not self._is_stale(loaded):
-            return loaded
-        with self._lock:
-            if self._is_stale(self._loaded):
-                self._reload()
-            return self._loaded
+    def _active(self) -> _Active:
+        present = self._present
+        if not present.since <= self._now() < present.until:
+            with self._lock:
+                # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
+                if not 0 <= self._now() - self._loaded.checked < RELOAD_PERIOD:
+                    self._reload()
+                present = self._present = self._settle()
+        return present.active
 
-    def _is_stale(self, loaded: _Loaded) -> bool:
-        # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
-        return not 0 <= self._now() - loaded.checked < RELOAD_PERIOD
+    def _settle(self) -> _Present:
+        """What is used from now on: until a staged key becomes active, or the keyring is to be reloaded."""
+        loaded, now = self._loaded, self._now()
+        active = loaded.active
+        if active is None or not active.since <= now < active.until:
+            active = loaded.active = _active_at(loaded.keyring, now)
+        return _Present(max(active.since, loaded.checked), min(active.until, loaded.checked + RELOAD_PERIOD), active)
 
     def _reload(self) -> None:
         self._refreshed = self._loaded.checked = self._now()
@@ -189,13 +206,6 @@ class KeyringSource:
             raise KeyringError("the keyring was replaced by an older or a foreign one; the loaded one stays in use")
         return _Loaded(keyring=opened, sealed=sealed, checked=self._now())
 
-    def _active(self) -> _Active:
-        loaded, now = self._current(), self._now()
-        active = loaded.active
-        if active is None or not active.since <= now < active.until:
-            active = loaded.active = _active_at(loaded.keyring, now)
-        return active
-
 
 def _active_at(keyring: Keyring, now: float) -> _Active:
     activations = [key.active_from for key in keyring.keys]
@@ -203,8 +213,10 @@ def _active_at(keyring: Keyring, now: float) -> _Active:
     return _Active(
         since=max((moment for moment in activations if moment <= now), default=0),
         until=min((moment for moment in activations if moment > now), default=inf),
+        keyring=keyring,
         lookup_version=keyring.active(KeyPurpose.LOOKUP, now).version,
         root=(root.version, root.secret),
+        root_keys={key.version: key.secret for key in keyring.newest_first(KeyPurpose.ROOT)},
         session_keys=tuple(
             _session_keys(key.version, key.secret) for key in _active_first(keyring, KeyPurpose.SESSION, now)
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
@@ -29,11 +30,15 @@ FINGERPRINT_BYTES: Final = 16
 
 _SHA256: Final = hashes.SHA256()
 _INFO_PREFIX: Final = b"lunacore/v1/"
+_FIRST_BLOCK: Final = b"\x01"  # what Expand appends for the first 32 bytes (RFC 5869, section 2.3)
 
 
 def lp(*parts: bytes) -> bytes:
     """Length-prefix each part (4 bytes, big-endian) and join them: an encoding that can be read in one way only."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    joined = b""
+    for part in parts:  # few: for so many, adding beats joining
+        joined += len(part).to_bytes(4, "big") + part
+    return joined
 
 
 def info(purpose: str, *context: bytes) -> bytes:
@@ -57,7 +62,7 @@ def expand_each(key: bytes, infos: tuple[bytes, ...]) -> list[bytes]:
     blocks = []
     for one in infos:
         block = keyed.copy()
-        block.update(one + b"\x01")
+        block.update(one + _FIRST_BLOCK)
         blocks.append(block.finalize())
     return blocks
 
@@ -117,6 +122,7 @@ def tenant_key(lookup_secret: bytes, tenant: str) -> bytes:
 
 
 _TOKEN_INFOS: Final = (info("record-name"), info("token-wrap"), info("commitment"), info("fingerprint"))
+_RECORD_OUTER: Final = info("record-outer")
 
 
 @frozen
@@ -145,7 +151,14 @@ def token_keys(tenant_key: bytes, canonical_token: bytes) -> TokenKeys:
 
 def outer_key(root_key: bytes, record_name: bytes) -> bytes:
     """The key of one record's outer layer under one root key (32 bytes)."""
-    return expand(root_key, "record-outer", record_name)
+    block = _keyed(root_key).copy()
+    block.update(_RECORD_OUTER + lp(record_name) + _FIRST_BLOCK)
+    return block.finalize()
+
+
+@lru_cache(maxsize=8)  # a keyring holds one root key, two or three while it rotates
+def _keyed(root_key: bytes) -> HMAC:
+    return HMAC(root_key, _SHA256)
 
 
 def label_hash(lookup_secret: bytes, tenant: str, label: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from lunacore import keys, records
+from lunacore import keys, records, tokens
 from lunacore.errors import Conflict, StoreUnavailable, TokenNotFound
 from lunacore.outcomes import attempt
 from lunacore.records import RecordState
@@ -66,12 +66,13 @@ class Found:
         Raises:
             IntegrityError: the record is not this token's.
         """
+        token = self.token
         return records.open_contents(
-            self.fields.placement,
-            self.token.keys,
-            kind=self.token.parsed.kind,
-            tenant=self.token.tenant,
-            lookup_version=self.token.lookup_version,
+            self.opened.fields.placement,
+            token.keys,
+            kind=token.parsed.kind,
+            tenant=token.tenant,
+            lookup_version=token.lookup_version,
         )
 
 
@@ -88,8 +89,18 @@ class Lookup:
         version, tenant_key = self.keyring.tenant_key(tenant, lookup_version)
         return PresentedToken(parsed, tenant, version, keys.token_keys(tenant_key, parsed.canonical))
 
-    def find(self, tokens: Sequence[PresentedToken]) -> list[Outcome[Found]]:
-        """The live records in the order of ``tokens``.
+    def present_each(self, tenant: str, texts: Sequence[str]) -> list[Outcome[PresentedToken]]:
+        """As ``present`` for each text; in place of one that is no token stands ``InvalidToken``."""
+        version, tenant_key = self.keyring.tenant_key(tenant)
+
+        def presented(text: str) -> PresentedToken:
+            parsed = tokens.parse(text)
+            return PresentedToken(parsed, tenant, version, keys.token_keys(tenant_key, parsed.canonical))
+
+        return [attempt(presented, text) for text in texts]
+
+    def find(self, presented: Sequence[PresentedToken]) -> list[Outcome[Found]]:
+        """The live records in the order of ``presented``.
 
         In place of one that cannot be had stands its error: ``TokenNotFound`` (also for an erased token), ``IntegrityError`` for
         a damaged or foreign record, ``StoreUnavailable`` where the keyring lacks a key that the record needs.
@@ -97,8 +108,8 @@ class Lookup:
         Raises:
             StoreUnavailable: the store cannot be reached.
         """
-        stored = self.store.get([token.keys.record_name for token in tokens])
-        return [attempt(self._settle, token, record) for token, record in zip(tokens, stored, strict=True)]
+        stored = self.store.get([token.keys.record_name for token in presented])
+        return [attempt(self._settle, token, record) for token, record in zip(presented, stored, strict=True)]
 
     def seal(
         self,
@@ -109,7 +120,8 @@ class Lookup:
         due: int,
     ) -> Record:
         """Make the first record of a token that was just minted. ``fields.placement.inner`` is filled in here."""
-        placement = evolve(fields.placement, inner=self._seal_contents(token, contents, fields.placement.generation))
+        placed = fields.placement
+        inner = self._seal_contents(token, contents, placed.generation)
         root_version, root_key = self.keyring.active_root()
         header = records.Header(
             record_type=records.RecordType.TOKEN,
@@ -122,7 +134,7 @@ class Lookup:
         )
         return records.seal_record(
             header,
-            evolve(fields, placement=placement),
+            evolve(fields, placement=records.Placement(placed.object_name, placed.generation, inner)),
             name=token.keys.record_name,
             commitment=token.keys.commitment,
             root_key=root_key,
@@ -160,7 +172,7 @@ class Lookup:
         return self._open(token, record)
 
     def _open(self, token: PresentedToken, record: Record) -> Found:
-        opened = self.open(record)
+        opened = records.open_record(record, self.keyring.root_key)
         records.check_commitment(opened, token.keys)
         if opened.header.state is RecordState.ERASING:
             raise TokenNotFound

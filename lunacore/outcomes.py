@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
+R = TypeVar("R")
 P = ParamSpec("P")
 
 Outcome: TypeAlias = T | LunaCoreError
@@ -22,6 +23,19 @@ def attempt(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Outcome[
         return step(*args, **kwargs)
     except LunaCoreError as refusal:
         return refusal
+
+
+def unrefused(outcomes: Sequence[Outcome[T]]) -> list[T]:
+    """The results that there are, in their order."""
+    return [one for one in outcomes if not isinstance(one, LunaCoreError)]
+
+
+def among(outcomes: Sequence[Outcome[T]], results: Sequence[R]) -> Sequence[R | LunaCoreError]:
+    """What was made of ``unrefused(outcomes)``, with the refusals back in their places."""
+    if len(results) == len(outcomes):
+        return results
+    rest = iter(results)
+    return [one if isinstance(one, LunaCoreError) else next(rest) for one in outcomes]
 
 
 def only(outcomes: Sequence[Outcome[T]]) -> T:

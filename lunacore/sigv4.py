@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import define, field, frozen
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -231,7 +233,7 @@ class SigningKey:
     date: str
     scope: str
     credential: str
-    _keyed: hmac.HMAC = field(repr=False)
+    _keyed: HMAC = field(repr=False)
 
     def timestamp(self, now: int) -> str:
         """``now`` (Unix seconds within this day) as ``YYYYMMDDTHHMMSSZ``."""
@@ -244,7 +246,7 @@ class SigningKey:
         # A copy has the key's block already hashed; that is half the cost of the HMAC.
         keyed = self._keyed.copy()
         keyed.update(f"{ALGORITHM}\n{timestamp}\n{self.scope}\n{digest}".encode())
-        return keyed.hexdigest()
+        return keyed.finalize().hex()
 
 
 def signing_key(credentials: Credentials, region: str, service: str, now: int) -> SigningKey:
@@ -260,7 +262,7 @@ def signing_key(credentials: Credentials, region: str, service: str, now: int) -
         date=date,
         scope=scope,
         credential=_encode(f"{credentials.access_key}/{scope}"),
-        keyed=hmac.new(key, digestmod="sha256"),
+        keyed=HMAC(key, SHA256()),
     )
 
 

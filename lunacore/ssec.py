@@ -22,6 +22,9 @@ ALGORITHM: Final = "AES256"
 
 _OBJECT_PREFIX: Final = "x-amz-server-side-encryption"
 _SOURCE_PREFIX: Final = "x-amz-copy-source-server-side-encryption"
+_NAMES: Final = ("customer-algorithm", "customer-key", "customer-key-md5")
+_OBJECT_NAMES: Final = tuple(f"{_OBJECT_PREFIX}-{name}" for name in _NAMES)
+_SOURCE_NAMES: Final = tuple(f"{_SOURCE_PREFIX}-{name}" for name in _NAMES)
 
 
 def headers(key: bytes, copy_source: bool = False) -> dict[str, str]:  # noqa: FBT001, FBT002 -- reads as a word at the call
@@ -34,7 +37,7 @@ def headers(key: bytes, copy_source: bool = False) -> dict[str, str]:  # noqa: F
     """
     if len(key) != KEY_BYTES:
         raise ValueError(f"an SSE-C key is {KEY_BYTES} bytes, not {len(key)}")
-    algorithm_name, key_name, md5_name = _names(copy_source=copy_source)
+    algorithm_name, key_name, md5_name = _SOURCE_NAMES if copy_source else _OBJECT_NAMES
     return {algorithm_name: ALGORITHM, key_name: _base64(key), md5_name: _base64(_md5(key))}
 
 
@@ -46,8 +49,8 @@ def key_from(headers: Mapping[str, str], copy_source: bool = False) -> bytes:  #
             asks for another encryption as well. ``field`` names the header.
     """
     sent = {name.lower(): value for name, value in headers.items()}
-    algorithm_name, key_name, md5_name = _names(copy_source=copy_source)
-    _refuse_others(sent, (algorithm_name, key_name, md5_name), _prefix(copy_source=copy_source))
+    algorithm_name, key_name, md5_name = _SOURCE_NAMES if copy_source else _OBJECT_NAMES
+    _refuse_others(sent, (algorithm_name, key_name, md5_name), _SOURCE_PREFIX if copy_source else _OBJECT_PREFIX)
     if _required(sent, algorithm_name) != ALGORITHM:
         raise InvalidRequest(f"{algorithm_name} must be {ALGORITHM}", field=algorithm_name)
     key = _decoded(sent, key_name, KEY_BYTES)
@@ -59,19 +62,10 @@ def key_from(headers: Mapping[str, str], copy_source: bool = False) -> bytes:  #
 
 def names_a_key(headers: Mapping[str, str]) -> bool:
     """Whether a request with these headers, names in lower case, carries any part of a customer key."""
-    return any(name in headers for name in _names(copy_source=False))
+    return any(name in headers for name in _OBJECT_NAMES)
 
 
-def _prefix(*, copy_source: bool) -> str:
-    return _SOURCE_PREFIX if copy_source else _OBJECT_PREFIX
-
-
-def _names(*, copy_source: bool) -> tuple[str, str, str]:
-    prefix = _prefix(copy_source=copy_source)
-    return f"{prefix}-customer-algorithm", f"{prefix}-customer-key", f"{prefix}-customer-key-md5"
-
-
-def _refuse_others(sent: Mapping[str, str], names: tuple[str, str, str], prefix: str) -> None:
+def _refuse_others(sent: Mapping[str, str], names: tuple[str, ...], prefix: str) -> None:
     for name in sorted(sent):
         if name.startswith(prefix) and name not in names:
             raise InvalidRequest(f"{name} cannot go with a customer key; leave it out", field=name)
@@ -97,7 +91,7 @@ def _decoded(sent: Mapping[str, str], name: str, length: int) -> bytes:
 
 
 def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def _md5(data: bytes) -> bytes:

@@ -30,7 +30,7 @@ from lunacore.errors import (
 from lunacore.grants import GrantType
 from lunacore.identity import Role
 from lunacore.keys import KEY_BYTES
-from lunacore.outcomes import attempt, only
+from lunacore.outcomes import among, attempt, only, unrefused
 from lunacore.records import (
     MAX_LABEL_BYTES,
     MAX_LABELS,
@@ -203,7 +203,7 @@ class Tokenizer:
         self._require_live(call, Action.GRANT_SET, session, now)
         presented = self._present(call, texts)
         found = self._find(presented)
-        existing = [one.token.canonical for one in found if not isinstance(one, LunaCoreError)]
+        existing = [one.token.canonical for one in unrefused(found)]
         # Written first: a grant that the log does not show must not stand.
         self._write_audit(call, Action.GRANT_SET, presented, found, session=session, type=kind.value)
         if existing:
@@ -251,7 +251,7 @@ class Tokenizer:
             self._write_audit(call, Action.GRANT_REVOKE, [None], [None], session=session)
             return []
         presented = self._present(call, texts)
-        self.grants.revoke(session, [one.canonical for one in presented if not isinstance(one, LunaCoreError)])
+        self.grants.revoke(session, [one.canonical for one in unrefused(presented)])
         self._write_audit(call, Action.GRANT_REVOKE, presented, presented, session=session)
         return [one if isinstance(one, LunaCoreError) else None for one in presented]
 
@@ -289,7 +289,7 @@ class Tokenizer:
         granted = self._read_bounds(call, presented, int(self.now()))
         opened = [
             attempt(_metadata_of, one, bound)
-            for one, bound in zip(self._find_for(call, presented), granted, strict=True)
+            for one, bound in zip(self._find(presented, _missing_for(call)), granted, strict=True)
         ]
         self._write_audit(call, Action.METADATA_GET, presented, opened)
         return opened
@@ -430,7 +430,7 @@ class Tokenizer:
         bounds = self._read_bounds(call, presented, now)
         readable = [
             attempt(_open_readable, text, one, bound)
-            for text, one, bound in zip(texts, self._find_for(call, presented), bounds, strict=True)
+            for text, one, bound in zip(texts, self._find(presented, _missing_for(call)), bounds, strict=True)
         ]
         self._write_audit(call, Action.DETOKENIZE, presented, readable)
         return readable
@@ -455,41 +455,36 @@ class Tokenizer:
         session = call.identity.session
         if session is None:
             raise Unauthenticated("a user needs a session")
+        end = _session_end(call)
         expiries = self._expiries(session, presented, GrantType.READ, now)
-        return [_bound(one, expiry, _session_end(call)) for one, expiry in zip(presented, expiries, strict=True)]
+        return [
+            GrantMissing() if one is None else one if isinstance(one, LunaCoreError) else _earliest(one, end)
+            for one in expiries
+        ]
 
     def _expiries(
         self, session: Session, presented: Sequence[Outcome[PresentedToken]], kind: GrantType, now: int
-    ) -> list[int | None]:
-        known = [one.canonical for one in presented if not isinstance(one, LunaCoreError)]
-        found = iter(self.grants.expiries(session, known, kind, now=now))
-        return [None if isinstance(one, LunaCoreError) else next(found) for one in presented]
+    ) -> Sequence[Outcome[int | None]]:
+        canonical = [one.canonical for one in unrefused(presented)]
+        return among(presented, self.grants.expiries(session, canonical, kind, now=now))
 
     # Tokens and their records
 
     def _present(self, call: Call, texts: Sequence[str]) -> list[Outcome[PresentedToken]]:
-        return [attempt(self._present_one, call.identity.tenant, text) for text in texts]
+        return self.lookup.present_each(call.identity.tenant, texts)
 
-    def _present_one(self, tenant: str, text: str) -> PresentedToken:
-        return self.lookup.present(tenant, tokens.parse(text))
-
-    def _find(self, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
+    def _find(
+        self, presented: Sequence[Outcome[PresentedToken]], missing: Callable[[], LunaCoreError] = TokenNotFound
+    ) -> list[Outcome[Found]]:
         """The records of the tokens; one whose value has expired is gone, whether or not it was swept already."""
         now = int(self.now())
-        return [TokenNotFound() if _has_expired(one, now) else one for one in self._find_swept_or_not(presented)]
+        return [missing() if _is_gone(one, now) else one for one in self._find_swept_or_not(presented)]
 
-    def _find_swept_or_not(self, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
-        found = iter(self.lookup.find([one for one in presented if not isinstance(one, LunaCoreError)]))
-        return [one if isinstance(one, LunaCoreError) else next(found) for one in presented]
+    def _find_swept_or_not(self, presented: Sequence[Outcome[PresentedToken]]) -> Sequence[Outcome[Found]]:
+        found = self.lookup.find(unrefused(presented))
+        return among(presented, found)
 
-    def _find_for(self, call: Call, presented: Sequence[Outcome[PresentedToken]]) -> list[Outcome[Found]]:
-        """As ``_find``, but a user cannot tell a token that does not exist from one that is not granted."""
-        found = self._find(presented)
-        if call.identity.role is not Role.USER:
-            return found
-        return [GrantMissing() if isinstance(one, TokenNotFound) else one for one in found]
-
-    def _is_valid(self, found: Outcome[Found], expiry: int | None, kind: GrantType) -> bool:
+    def _is_valid(self, found: Outcome[Found], expiry: Outcome[int | None], kind: GrantType) -> bool:
         if isinstance(found, TokenNotFound):
             return False
         if isinstance(found, LunaCoreError):
@@ -560,22 +555,25 @@ class Tokenizer:
         )
 
 
-def _has_expired(found: Outcome[Found], now: int) -> bool:
-    return not isinstance(found, LunaCoreError) and 0 < found.fields.expires <= now
+def _missing_for(call: Call) -> Callable[[], LunaCoreError]:
+    """A user cannot tell a token that does not exist from one that is not granted."""
+    return GrantMissing if call.identity.role is Role.USER else TokenNotFound
+
+
+def _is_gone(found: Outcome[Found], now: int) -> bool:
+    if isinstance(found, LunaCoreError):
+        return isinstance(found, TokenNotFound)
+    return 0 < found.opened.fields.expires <= now
 
 
 def _open_readable(text: str, found: Outcome[Found], bound: Outcome[int | None]) -> _Readable:
-    until = only([bound])
-    opened = only([found])
-    if opened.fields.expires:
-        until = _earliest(opened.fields.expires, until)
-    return _Readable(_access(Token(text), opened.fields, opened.contents()), until)
-
-
-def _bound(presented: Outcome[PresentedToken], expiry: int | None, session_end: int | None) -> Outcome[int | None]:
-    if isinstance(presented, LunaCoreError):
-        return presented
-    return GrantMissing() if expiry is None else _earliest(expiry, session_end)
+    if isinstance(bound, LunaCoreError):
+        raise bound
+    if isinstance(found, LunaCoreError):
+        raise found
+    fields = found.opened.fields
+    until = _earliest(fields.expires, bound) if fields.expires else bound
+    return _Readable(_access(Token(text), fields, found.contents()), until)
 
 
 def _session_end(call: Call) -> int | None:

@@ -76,6 +76,6 @@ class GatewayTickets:
     def _active_signer(self, now: int) -> Signer:
         credentials = self._keys.active(now)
         signer = self._signer
-        if signer is None or signer.credentials != credentials:
+        if signer is None or signer.credentials is not credentials:
             signer = self._signer = Signer(credentials=credentials, region=REGION)
         return signer

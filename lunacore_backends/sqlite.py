@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lunacore.plugins import BackendURL, Surroundings
+    from lunacore.records import Header
     from lunacore.stores import Entry
 
 RECORDS_LAYOUT: Final = Layout(
@@ -148,7 +149,9 @@ class SQLiteRecords:
         return True
 
     def create(self, records: Sequence[Record]) -> None:
-        rows, labels = [_row(record) for record in records], _label_rows(records)
+        headers = [record.header for record in records]
+        rows = [_row(record, header) for record, header in zip(records, headers, strict=True)]
+        labels = [(label, row[0]) for row, header in zip(rows, headers, strict=True) for label in header.labels]
         if not rows:
             return
         with self._database.transaction() as connection:
@@ -163,7 +166,8 @@ class SQLiteRecords:
         return [None if body is None else Record(name, body) for name, body in zip(names, bodies, strict=True)]
 
     def replace(self, old: Record, new: Record) -> bool:
-        row, labels = _row(new), _label_rows([new])
+        header = new.header
+        row, labels = _row(new, header), [(label, new.name) for label in header.labels]
         with self._database.transaction() as connection:
             try:
                 written = connection.execute(_REPLACE, (*row, old.name, old.body)).rowcount
@@ -300,13 +304,8 @@ class SQLiteGrants:
         self._database.close()
 
 
-def _row(record: Record) -> tuple[bytes, int, int, bytes]:
-    header = record.header
+def _row(record: Record, header: Header) -> tuple[bytes, int, int, bytes]:
     return record.name, header.root_version, min(header.due, MAX_INTEGER), record.body
-
-
-def _label_rows(records: Sequence[Record]) -> list[tuple[bytes, bytes]]:
-    return [(label, record.name) for record in records for label in record.header.labels]
 
 
 def _conflict_or(error: sqlite3.IntegrityError) -> Exception:

@@ -160,6 +160,9 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be read now.
         """
+        if 0 < len(keys) <= _UNPADDED_LOOKUPS:
+            (row,) = self.query(_lookups(lookup, len(leading), len(keys)), (*leading, *keys))
+            return list(row)
         found: list[Any] = []
         for start in range(0, len(keys), _MAX_LOOKUPS):
             some = keys[start : start + _MAX_LOOKUPS]
@@ -411,7 +414,7 @@ def violates_uniqueness(error: sqlite3.IntegrityError) -> bool:
 
 
 def _padded(count: int) -> int:
-    return count if count <= _UNPADDED_LOOKUPS else -(-count // _LOOKUP_STEP) * _LOOKUP_STEP
+    return -(-count // _LOOKUP_STEP) * _LOOKUP_STEP
 
 
 @cache

@@ -23,7 +23,6 @@ from lunacore_http.identity.providers import Presented
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from threading import Semaphore
 
     from falcon import Request, Response
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from lunacore_http.identity.providers import Caller
     from lunacore_http.metrics import CallMetrics
     from lunacore_http.wire import Answered, RequestDecoder
+    from lunacore_http.work import Workplaces
 
 ACCESS_LOG: Final = logging.getLogger("lunacore.access")
 
@@ -39,13 +39,13 @@ OK: Final = "ok"
 JSON: Final = "application/json"
 
 _REQUEST_ID_BYTES: Final = 12
-_SAFE_HEADERS: Final = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+_SAFE_HEADERS: Final = (
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+)
+_STRICT_HEADERS: Final = (*_SAFE_HEADERS, ("strict-transport-security", "max-age=31536000"))
 _NO_COOKIES: Final[dict[str, str]] = {}
-_STS: Final = "max-age=31536000"
 
 A = TypeVar("A", bound="wire.Asked")
 
@@ -107,7 +107,7 @@ class Limits:
 
     max_body: int
     max_batch: int
-    at_work: Semaphore
+    at_work: Workplaces
 
 
 class Endpoint(Generic[A]):
@@ -232,10 +232,7 @@ class Bookkeeper:
 
     def process_request(self, req: Request, resp: Response) -> None:
         req.context.request = request = self.random(_REQUEST_ID_BYTES).hex()
-        resp.set_headers(_SAFE_HEADERS)
-        resp.set_header(REQUEST_ID, request)
-        if self.strict_transport:
-            resp.set_header("strict-transport-security", _STS)
+        resp.set_headers((*(_STRICT_HEADERS if self.strict_transport else _SAFE_HEADERS), (REQUEST_ID, request)))
 
     def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: ARG002, FBT001 - Falcon's
         context = req.context

@@ -45,6 +45,7 @@ class CallMetrics:
         # Finding a labelled child costs more than counting; there are few of them, since labels hold fixed names only.
         self._counted: dict[tuple[str, str], Counter] = {}
         self._timed: dict[str, Histogram] = {}
+        self._audited: dict[tuple[str, str], Counter] = {}
 
     def answered(self, call: str, outcome: str, seconds: float) -> None:
         """Count one answer."""
@@ -60,7 +61,11 @@ class CallMetrics:
     def audited(self, events: Sequence[AuditEvent]) -> None:
         """Count events that were written."""
         for event in events:
-            self._events.labels(event.action.value, event.outcome).inc()
+            labels = event.action, event.outcome
+            counter = self._audited.get(labels)
+            if counter is None:
+                counter = self._audited[labels] = self._events.labels(event.action.value, event.outcome)
+            counter.inc()
 
     def audit_failed(self) -> None:
         """Count a write that failed."""

@@ -79,7 +79,7 @@ class JsonLinesAudit:
 
         The exception is an error of ``fsync=always`` itself: then they stand there, but may not survive power loss.
         """
-        lines = b"".join(event.to_line() for event in events)
+        lines = b"".join([event.to_line() for event in events])
         if not lines:
             return
         with self._lock:

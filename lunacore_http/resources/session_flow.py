@@ -25,7 +25,6 @@ from lunacore_http.resources.sessions import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from threading import Semaphore
 
     from falcon import Request, Response
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from lunacore_http.identity.assertions import Assertion
     from lunacore_http.identity.providers import Identities
     from lunacore_http.resources.sessions import Sessions
+    from lunacore_http.work import Workplaces
 
 FRAME: Final = "/frame"
 
@@ -60,7 +60,7 @@ class SessionFlow:
     states: SessionStates
     cookies: Cookies
     max_ttl: int
-    at_work: Semaphore
+    at_work: Workplaces
     random: Callable[[int], bytes] = field(repr=False)
 
     def now(self) -> int:

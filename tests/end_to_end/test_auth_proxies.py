@@ -100,7 +100,7 @@ class User:
 Make = Callable[[TokenizerServer, NotesApplication], tuple["AuthProxy", list[Running]]]
 
 
-@pytest.fixture(scope="session", params=["apache", "nginx"])
+@pytest.fixture(scope="session", params=[pytest.param("apache", marks=pytest.mark.long), "nginx"])
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, oidc_provider: OIDCProvider
 ) -> Iterator[Place]:

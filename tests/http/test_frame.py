@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lunacore.errors import ConfigError
+from lunacore_http.resources.fonts import fonts_in
 from lunacore_http.resources.frame import frame_parts
 from tests.http.conftest import URL, Tokenizer
 
@@ -91,12 +92,7 @@ def test_without_applications_nobody_may_embed_the_frame(shared_tokenizer: Token
 def test_modules_lie_at_an_address_of_their_content(framed: Tokenizer) -> None:
     document = framed.client.simulate_get("/frame/element").text
     addresses = re.findall(r'(?:src|href)="([^"]+)"', document)
-    assert {address.rpartition("/")[2] for address in addresses} >= {
-        "element.js",
-        "element.css",
-        "field.js",
-        "shapes.js",
-    }
+    assert {address.rpartition("/")[2] for address in addresses} == {"element.js", "element.css"}
     for address in addresses:
         answer = framed.client.simulate_get(address)
         assert answer.status_code == 200
@@ -149,24 +145,94 @@ def test_only_reading_is_allowed(framed: Tokenizer, path: str) -> None:
 )
 def test_what_is_no_origin_of_an_application_is_refused_at_the_start(origin: str) -> None:
     with pytest.raises(ConfigError, match=r"frame\.app_origins"):
-        frame_parts(URL, [origin], "")
+        frame_parts(URL, [origin], "", "same-site")
 
 
 def test_origins_are_written_as_browsers_write_them() -> None:
     parts = frame_parts(
-        URL, ["https://APP.example.com:443", "http://[::1]:80", "https://app.example.com"], f"{URL}:443"
+        URL, ["https://APP.example.com:443", "http://[::1]:80", "https://app.example.com"], f"{URL}:443", "same-site"
     )
     assert parts.app_origins == ("https://app.example.com", "http://[::1]")
     assert parts.object_origin == ""
 
 
 def test_script_of_page_and_frames_is_small(framed: Tokenizer) -> None:
-    folder = re.search(r'src="([^"]+)/element.js"', framed.client.simulate_get("/frame/element").text)
-    assert folder is not None
-    addresses = [f"/sdk/{name}" for name in names_in("sdk")] + [f"{folder[1]}/{name}" for name in names_in("secure")]
+    loaded = {
+        address
+        for document in ("/frame/hub", "/frame/element")
+        for address in re.findall(r'(?:src|href)="([^"]+)"', framed.client.simulate_get(document).text)
+    }
+    addresses = ["/sdk/lunacore.js", *sorted(loaded)]
     answers = [framed.client.simulate_get(one, headers={"accept-encoding": "gzip"}) for one in addresses]
     assert all(one.status_code == 200 for one in answers)
     assert sum(len(one.content) for one in answers) < 25_000
     told = b"".join(gzip.decompress(one.content) for one in answers)
     assert b"\n/**" not in told
     assert b"customElements.define" in told
+
+
+@pytest.mark.parametrize(("folder", "name"), [("sdk", "lunacore.js"), ("secure", "hub.js"), ("secure", "element.js")])
+def test_a_script_brings_along_all_that_it_imports(framed: Tokenizer, folder: str, name: str) -> None:
+    address = f"/sdk/{name}"
+    if folder == "secure":
+        document = framed.client.simulate_get(f"/frame/{name.removesuffix('.js')}").text
+        address = re.findall(r'src="([^"]+)"', document)[0]
+    told = framed.client.simulate_get(address).text
+    assert not re.search(r"^import ", told, re.MULTILINE)
+    ahead, seen = [name], set()
+    while ahead:
+        one = ahead.pop()
+        source = (resources.files("lunacore_http.frame") / folder / one).read_text(encoding="utf-8")
+        ahead += [other for other in re.findall(r'from "\./([^"]+)"', source) if other not in seen]
+        seen.add(one)
+        for declared in re.findall(r"^(?:export )?(?:async )?(?:class|function|const) \w+", source, re.MULTILINE):
+            assert told.count(f"{declared.removeprefix('export ')}") >= 1
+    assert len(seen) > 1
+
+
+FONT = b"wOF2 not really a font"
+
+
+def test_fonts_are_served_by_the_tokenizer_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "fonts"
+    folder.mkdir()
+    for name in ("Brand Sans.woff2", "Brand Sans-100..900-italic.woff2", ".hidden"):
+        (folder / name).write_bytes(FONT)
+    made = Tokenizer(tmp_path, frame={"app_origins": [APP], "fonts": str(folder)})
+    try:
+        policy = policy_of(made, "/frame/element")
+        assert policy["font-src"] == policy["style-src"]
+        assert "font-src" not in policy_of(made, "/frame/hub")
+        found = re.search(r'href="([^"]+)/element.css"', made.client.simulate_get("/frame/element").text)
+        assert found is not None
+        sheet = made.client.simulate_get(f"{found[1]}/element.css").text
+        assert 'font-family: "Brand Sans"; src: url("font-1.woff2")' in sheet
+        assert "font-weight: 100 900; font-style: italic" in sheet
+        answer = made.client.simulate_get(f"{found[1]}/font-1.woff2")
+        assert (answer.content, answer.headers["content-type"]) == (FONT, "font/woff2")
+        assert made.client.simulate_get(f"{found[1]}/font-2.woff2").status_code == 404
+    finally:
+        made.deployment.close()
+
+
+def test_without_fonts_none_may_be_loaded(framed: Tokenizer) -> None:
+    assert "font-src" not in policy_of(framed, "/frame/element")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("Brand.ttf", FONT),
+        ("Brand.woff2", b"<svg>"),
+        ('Brand"; } * { color: red } .woff2', FONT),
+        ("Brand-450.woff2", FONT),
+        ("../Brand.woff2", None),
+    ],
+)
+def test_what_is_no_font_is_refused_at_the_start(tmp_path: Path, name: str, content: bytes | None) -> None:
+    folder = tmp_path / "fonts"
+    if content is not None:
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"frame\.fonts"):
+        fonts_in(str(folder))

@@ -612,6 +612,7 @@ def test_a_session_that_has_ended_is_refused_on_the_record(world: World) -> None
     assert (last["action"], last["outcome"]) == ("session.create", "unauthenticated")
 
 
+@pytest.mark.long
 class TestKeysAtTheStart:
     def test_every_worker_fetches_them_before_it_is_asked(self, tmp_path: Path) -> None:
         with StandInApplication(tmp_path, APP, serves_keys=True) as app:

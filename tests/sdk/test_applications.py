@@ -231,6 +231,7 @@ def test_the_paths_over_http(place: Place) -> None:
     assert httpx.get(f"{place.url}/elsewhere", trust_env=False).status_code == 404
 
 
+@pytest.mark.long
 def test_keys_are_rotated_without_a_failed_request(tmp_path: Path) -> None:
     """The new key is published before it signs, and the old one for as long as the tokenizer may keep what it signed."""
     place = Place(tmp_path, "flask")

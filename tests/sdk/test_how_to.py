@@ -60,6 +60,7 @@ def test_a_column_is_backfilled_with_sqlalchemy(
     engine.dispose()
 
 
+@pytest.mark.long
 def test_the_tests_of_an_application_run_as_shown(tmp_path: Path) -> None:
     tests, shop, _ = python_of("testing-your-application.md")
     (tmp_path / "test_shop.py").write_text(f"{tests}\n\n{shop}", encoding="utf-8")

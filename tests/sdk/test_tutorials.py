@@ -239,6 +239,7 @@ def readers(tutorial: Tutorial) -> Iterator[tuple[Browser, Browser]]:
     bob.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("tutorial", ["flask.md"], indirect=True)
 def test_flask(tutorial: Tutorial, readers: tuple[Browser, Browser]) -> None:
@@ -283,6 +284,7 @@ def test_flask(tutorial: Tutorial, readers: tuple[Browser, Browser]) -> None:
     assert ada.detokenize(token) == "grantMissing"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("tutorial", ["django.md"], indirect=True)
 def test_django(tutorial: Tutorial, readers: tuple[Browser, Browser]) -> None:
