@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # The Python that makes .venv: 3.11 or newer. `make setup PYTHON=python3.12` takes another.
 PYTHON ?= python3
-# More arguments, for pytest, for `lunacore serve` or for the benchmarks: `make test ARGS="-k tokens"`.
+# More arguments, for pytest, for `lunacore demo` or for the benchmarks: `make test ARGS="-k tokens"`.
 ARGS ?=
 
 VENV := .venv
@@ -91,8 +91,8 @@ tools: setup $(TOOLS) ## make big parts, such as servers to test against, in .to
 	@$(if $(TOOLS),:,echo "Nothing to make: no test or benchmark needs a server of another project.")
 
 .PHONY: run
-run: setup ## start a tokenizer with the embedded default (ARGS: those of lunacore serve)
-	@$(BIN)/lunacore serve $(ARGS)
+run: setup ## start the demo, an application and a tokenizer (ARGS: those of lunacore demo)
+	@$(BIN)/lunacore demo $(ARGS)
 
 .PHONY: test
 test: setup ## run every test but the long ones

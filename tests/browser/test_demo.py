@@ -1,0 +1,243 @@
+"""The live demo as people use it: sign up, save, see it again, be another user, attack. Every page looked over by axe-core."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, expect
+
+from lunacore_http.demo.components import COMPONENTS
+from tests.demo.running import PASSWORD, RunningDemo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECRET = "078-05-1120"
+TOKEN = re.compile(r"lunasec-[0-9a-f-]{36}")
+PATIENCE_MS = 20_000
+NARROW = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    with RunningDemo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
+
+
+@pytest.fixture
+def people(demo: RunningDemo, chromium: Browser) -> Iterator[Callable[[], Person]]:
+    """Makes people, each with a browser of their own."""
+    contexts: list[BrowserContext] = []
+
+    def make() -> Person:
+        context = chromium.new_context(base_url=demo.url)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        return Person(demo, context.new_page())
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+class Person:
+    """Somebody at the demo's pages."""
+
+    def __init__(self, demo: RunningDemo, page: Page) -> None:
+        self.demo = demo
+        self.page = page
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._note_foreign)
+
+    def _note_foreign(self, request: object) -> None:
+        url = request.url  # type: ignore[attr-defined]  # Playwright's, which asks for handlers of any request
+        if not url.startswith((self.demo.url + "/", self.demo.tokenizer_url + "/")):
+            self.errors.append(f"asked {url}")
+
+    def sign_up(self, name: str) -> None:
+        self._enter("/sign-up", "Sign up", name)
+
+    def log_in(self, name: str) -> None:
+        self._enter("/log-in", "Log in", name)
+
+    def _enter(self, path: str, button: str, name: str) -> None:
+        self.page.goto(path)
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("main").get_by_role("button", name=button).click()
+        self.page.wait_for_url("**/components/secure-input")
+
+    def save(self, value: str) -> None:
+        """Type a number into the field of the page that is open, and save it."""
+        before = self.frame
+        before.locator("input").fill(value)
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name="Save").click()
+
+    @property
+    def frame(self) -> Frame:
+        """The frame of the page's first component."""
+        start = f"{self.demo.tokenizer_url}/frame/element"
+        while True:
+            found = [frame for frame in self.page.frames if frame.url.startswith(start)]
+            if found:
+                return min(found, key=lambda frame: int(frame.url.rpartition(".e")[2]))
+            self.page.wait_for_event("framenavigated", lambda frame: frame.url.startswith(start))
+
+    @property
+    def field(self) -> Locator:
+        return self.frame.locator("input")
+
+    @property
+    def row(self) -> Locator:
+        return self.page.locator("#row")
+
+
+def stored(demo: RunningDemo, name: str) -> dict[str, str]:
+    """What the application's database holds of a user."""
+    with closing(sqlite3.connect(demo.kept / "application.sqlite")) as database:
+        rows = database.execute(
+            "SELECT field, value FROM profile JOIN users ON users.id = user WHERE name = ?", (name,)
+        )
+        return dict(rows.fetchall())
+
+
+def test_saved_shown_edited_and_refused_to_another(demo: RunningDemo, people: Callable[[], Person]) -> None:
+    ada = people()
+    ada.sign_up("ada")
+    ada.save(SECRET)
+    first = stored(demo, "ada")["ssn"]
+    assert TOKEN.fullmatch(first)
+    expect(ada.field).to_have_value(SECRET)
+    expect(ada.row).to_contain_text(first)
+    # The panel: the call as the tokenizer's logs tell it.
+    expect(ada.page.locator("#calls")).to_contain_text("audit: tokenize allowed")
+
+    ada.page.goto("/components/secure-span")
+    expect(ada.frame.locator(".text")).to_have_text(SECRET)
+    assert SECRET not in ada.page.content()
+
+    ada.page.goto("/components/secure-input")
+    expect(ada.field).to_have_value(SECRET)
+    ada.save("219-09-9999")
+    second = stored(demo, "ada")["ssn"]
+    assert second != first
+    expect(ada.field).to_have_value("219-09-9999")
+
+    # The same browser, so that a session of the tokenizer's that lives on would be noticed.
+    ada.page.get_by_role("button", name="Log out").click()
+    ada.page.wait_for_url("**/")
+    ada.sign_up("bob")
+    ada.page.goto("/another-user")
+    assert second in ada.page.content()
+    expect(ada.frame.locator(".notice")).to_contain_text("You have no access to this.")
+    ada.page.get_by_role("button", name="Store it as my number").click()
+    expect(ada.page.get_by_role("alert")).to_contain_text("Refused: grantMissing")
+    assert stored(demo, "bob") == {}
+
+    ada.page.get_by_role("button", name="Log out").click()
+    ada.page.wait_for_url("**/")
+    ada.log_in("ada")
+    expect(ada.field).to_have_value("219-09-9999")
+    assert ada.errors == []
+
+
+def test_the_keyboard_is_enough(demo: RunningDemo, people: Callable[[], Person]) -> None:
+    kim = people()
+    page = kim.page
+
+    def tab_to(target: str) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("(target) => document.activeElement?.matches(target)", target):
+                return
+        pytest.fail(f"the tabulator does not lead to {target}")
+
+    page.goto("/")
+    tab_to(".account a[href='/sign-up']")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/sign-up")
+    tab_to("#name")
+    page.keyboard.type("kim")
+    tab_to("#password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/components/secure-input")
+    expect(kim.field).to_be_visible()
+    tab_to("secure-input")
+    page.keyboard.type(SECRET)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(kim.row).to_contain_text(stored(demo, "kim")["ssn"])
+    tab_to(".account button")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{demo.url}/")
+    assert kim.errors == []
+
+
+def test_the_attack_gets_tokens_only(demo: RunningDemo, people: Callable[[], Person]) -> None:
+    eve = people()
+    eve.sign_up("eve")
+    eve.save(SECRET)
+    eve.page.goto("/attack")
+    eve.page.get_by_role("button", name="Post the comment").click()
+    loot = eve.page.locator("#loot tbody tr")
+    expect(loot.last).to_contain_text("another user's token")
+    expect(eve.page.locator("#prey")).to_be_visible()
+    got = dict(row.locator("td").all_inner_texts() for row in loot.all())
+    assert got == {
+        "the number in the page": "nothing",
+        "the element's text": "nothing",
+        "its attributes": stored(demo, "eve")["ssn"],
+        "cookies": "nothing: they are for servers alone",
+        "storage": "{}",
+        "the frame, by its element": "null",
+        "the frame, by its window": "SecurityError",
+        "messages": "connected, ready",
+        "tokens in messages": "nothing",
+        "asking the tokenizer, with your cookie": "TypeError: Failed to fetch",
+        "another user's token": "grantMissing",
+    }
+    assert SECRET not in eve.page.content()
+
+
+def test_axe_finds_nothing_on_any_page(demo: RunningDemo, people: Callable[[], Person]) -> None:
+    somebody, axe = people(), Axe()
+    page = somebody.page
+
+    def look(path: str = "") -> None:
+        if path:
+            page.goto(path)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = axe.run(page)
+            assert found.violations_count == 0, f"{page.url}, {scheme}: {found.generate_report()}"
+
+    for path in ("/", "/sign-up", "/log-in", "/no-such-page"):
+        look(path)
+    page.get_by_role("link", name="Back to the start").click()
+    somebody.sign_up("fay")
+    somebody.save(SECRET)
+    expect(page.locator("#calls li").first).to_be_visible()
+    page.locator("#calls summary").first.click()
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dict like Playwright's own
+    for component in COMPONENTS:
+        look(f"/components/{component.name}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.goto("/another-user")
+    if page.get_by_role("button", name="Let Grace join").is_visible():
+        look()
+        page.get_by_role("button", name="Let Grace join").click()
+    page.get_by_role("button", name="Store it as my number").click()
+    look()
+    page.goto("/attack")
+    page.get_by_role("button", name="Post the comment").click()
+    expect(page.locator("#loot tbody tr").last).to_contain_text("another user's token")
+    look()
+    assert somebody.errors == []
