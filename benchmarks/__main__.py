@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import load, machine, openbao, report
+from benchmarks import browsing, load, machine, openbao, report
 from benchmarks.figures import DEFAULT, FULL, QUICK
 from benchmarks.processes import BenchmarkError
 from benchmarks.surroundings import Surroundings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.figures import Scale, Section
 
 # Each in a module of its own, which is loaded when it is asked for, as are the plots: what they need takes seconds to load.
-GROUPS: Final = {"core": "core", "http": "serving", "transfer": "transfer", "memory": "memory"}
+GROUPS: Final = {"core": "core", "http": "serving", "transfer": "transfer", "memory": "memory", "browser": "browsing"}
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -96,6 +96,8 @@ def _check_programs(groups: Sequence[str]) -> None:
     if "http" in groups:
         load.check_generator()
         openbao.check_program()
+    if "browser" in groups:
+        browsing.check_program()
 
 
 def _measure(name: str, scale: Scale, seed: int, work: Path) -> list[Section]:

@@ -12,7 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from benchmarks import memory, report, serving, transfer
+from benchmarks import browsing, memory, report, serving, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         "http": _http,
         "transfer": _transfer,
         "memory": _memory,
+        "browser": _browser,
     }
     drawn = []
     with plt.rc_context(
@@ -136,6 +137,14 @@ def _memory(sections: Sequence[Section]) -> Sheet:
     return sheet
 
 
+def _browser(sections: Sequence[Section]) -> Sheet:
+    times, sizes = sections
+    sheet, (time, size) = plt.subplots(1, 2, figsize=(12, 2.6))
+    _bars(time, times, browsing.TIME, times.subjects, "until the text is on the screen: ms, less is better")
+    _bars(size, sizes, browsing.SIZE, sizes.subjects, "fetched: kB, gzipped")
+    return sheet
+
+
 def _bars(
     axes: Axes, section: Section, quantity: str, subjects: Sequence[str], title: str, *, logarithmic: bool = False
 ) -> None:
@@ -166,7 +175,14 @@ def _bars(
 
 def _colour(subject: str) -> str:
     """One colour for LunaCore, and one for each that it is compared with."""
-    others = (("bare Falcon", GREY), ("OpenBao", ORANGE), ("botocore", VERMILION), ("minio-py", ORANGE))
+    others = (
+        ("bare Falcon", GREY),
+        ("OpenBao", ORANGE),
+        ("botocore", VERMILION),
+        ("minio-py", ORANGE),
+        ("plain", GREY),
+        ("limit", GREY),
+    )
     return next((colour for name, colour in others if name in subject), BLUE)
 
 

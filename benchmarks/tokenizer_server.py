@@ -78,13 +78,23 @@ class TokenizerServer:
         core: to serve on.
         objects: the setting ``tokenizer.objects``, empty for the embedded default and its gateway.
         environment: what to add to the environment.
+        host: that browsers know 127.0.0.1 by.
+        app_origins: whose pages may embed the Secure Frame.
     """
 
     def __init__(
-        self, folder: Path, *, core: int, objects: str = "", environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        core: int,
+        objects: str = "",
+        environment: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
+        app_origins: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.public_url = f"http://{host}:{self.port}"
         self.issuer = Issuer(folder)
         self._client = httpx.Client(base_url=self.url, timeout=60)
         settings: dict[str, Any] = {
@@ -93,7 +103,9 @@ class TokenizerServer:
                 "operations": f"127.0.0.1:{free_port()}",
                 "data_dir": str(folder / "data"),
                 "objects": objects,
+                "public_url": self.public_url,
             },
+            "frame": {"app_origins": list(app_origins)},
             **LIMITS,
         }
         config = folder / "luna.toml"

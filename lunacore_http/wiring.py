@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -24,9 +23,11 @@ from lunacore_http.gateway import create_gateway
 from lunacore_http.identity.providers import Identities
 from lunacore_http.metrics import CallMetrics, CountedAudit
 from lunacore_http.openapi import openapi_document
+from lunacore_http.resources.fonts import fonts_in
 from lunacore_http.resources.frame import frame_parts
 from lunacore_http.resources.operations import store_checks
 from lunacore_http.resources.session_flow import SessionFlow
+from lunacore_http.work import Workplaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def services_of(deployment: Deployment, metrics: CallMetrics) -> Services:
     config = deployment.config
     identities = identities_of(deployment)
     tokenizer = evolve(deployment.tokenizer, audit=CountedAudit(deployment.audit, metrics))
-    limits = Limits(config.tokenizer.max_body, config.tokenizer.max_batch, at_work=Semaphore(config.tokenizer.threads))
+    limits = Limits(config.tokenizer.max_body, config.tokenizer.max_batch, at_work=Workplaces(config.tokenizer.threads))
     return Services(
         tokenizer=tokenizer,
         identities=identities,
@@ -114,7 +115,13 @@ def services_of(deployment: Deployment, metrics: CallMetrics) -> Services:
             at_work=limits.at_work,
             random=deployment.random,
         ),
-        frame=frame_parts(config.public_url, config.frame.app_origins, deployment.objects.origin),
+        frame=frame_parts(
+            config.public_url,
+            config.frame.app_origins,
+            deployment.objects.origin,
+            config.sessions.cookie,
+            fonts_in(config.frame.fonts),
+        ),
         gateway=_gateway(deployment),
     )
 

@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     import falcon
     from falcon import Request, Response
 
+    from lunacore_http.resources.fonts import Font
+
 _FOLDER: Final = resources.files("lunacore_http.frame")
 _MEDIA_TYPES: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 _BUILD_CHARACTERS: Final = 16
+_SCRIPT: Final = "lunacore.js"
 # Comments that stand on lines of their own: a third of what browsers would have to fetch.
 _COMMENTS: Final = re.compile(rb"^[ ]*(?:/\*.*?\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
-_IMPORT: Final = re.compile(r'^import .* from "\./([a-z-]+\.js)";$', re.ASCII | re.MULTILINE)
+_INDENTATION: Final = re.compile(rb"^[ ]+", re.MULTILINE)
+_IMPORT: Final = re.compile(r'^import \{ [\w, ]+ \} from "\./([a-z-]+\.js)";\n', re.ASCII | re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.ASCII | re.MULTILINE)
 
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 
@@ -105,14 +110,20 @@ class FrameParts:
         own_origin: the tokenizer's origin.
         app_origins: the origins whose pages may embed the frame.
         object_origin: where values are uploaded to and downloaded from; empty if that is the tokenizer itself.
+        cookie: the setting ``sessions.cookie``; the hub sees before it asks for a session whether browsers keep such a cookie.
+        fonts: what elements may use beside the system's.
     """
 
     own_origin: str
     app_origins: tuple[str, ...]
     object_origin: str
+    cookie: str
+    fonts: tuple[Font, ...] = ()
 
 
-def frame_parts(public_url: str, app_origins: Iterable[str], object_origin: str) -> FrameParts:
+def frame_parts(
+    public_url: str, app_origins: Iterable[str], object_origin: str, cookie: str, fonts: tuple[Font, ...] = ()
+) -> FrameParts:
     """The parts, every origin written as browsers write it.
 
     Raises:
@@ -121,20 +132,21 @@ def frame_parts(public_url: str, app_origins: Iterable[str], object_origin: str)
     own = origin_of(public_url)
     origins = tuple(dict.fromkeys(_app_origin(origin, own) for origin in app_origins))
     store = origin_of(object_origin) if object_origin else ""
-    return FrameParts(own, origins, "" if store == own else store)
+    return FrameParts(own, origins, "" if store == own else store, cookie, fonts)
 
 
 def add_frame(app: falcon.App[Request, Response], parts: FrameParts) -> None:
     """Serve the frame under ``/frame``, and the components under ``/sdk``."""
-    modules = Modules.of(_files("secure"))
+    modules = Modules.of(_with_fonts(_with_joined(_files("secure"), "hub.js", "element.js"), parts.fonts))
     source = f"{parts.own_origin}{modules.folder}/"
     for_hub = f"script-src {source}; connect-src 'self' {parts.object_origin}".strip()
-    for_element = f"script-src {source}; style-src {source}"
+    for_element = f"script-src {source}; style-src {source}" + (f"; font-src {source}" if parts.fonts else "")
     app.add_route("/frame", FrameDocument("landing", modules, parts, "script-src 'none'"))
     app.add_route("/frame/hub", FrameDocument("hub", modules, parts, for_hub))
     app.add_route("/frame/element", FrameDocument("element", modules, parts, for_element))
     app.add_route(f"{modules.folder}/{{name}}", StaticFiles(modules.files, _MODULE_HEADERS))
-    app.add_route("/sdk/{name}", StaticFiles(_files("sdk"), _SDK_HEADERS))
+    script = _with_joined(_files("sdk"), _SCRIPT)[_SCRIPT]
+    app.add_route("/sdk/{name}", StaticFiles({_SCRIPT: script}, _SDK_HEADERS))
 
 
 @frozen
@@ -150,17 +162,6 @@ class Modules:
         for name, file in files.items():
             digest.update(f"{name} {file.digest}\n".encode())
         return cls(files, f"/frame/{digest.hexdigest()[:_BUILD_CHARACTERS]}")
-
-    def imported_by(self, name: str) -> list[str]:
-        """What a module imports, itself or through others; in a document's head, browsers fetch them all at once."""
-        found: dict[str, None] = {}
-        ahead = [name]
-        while ahead:
-            file = self.files.get(ahead.pop())
-            new = [one for one in _IMPORT.findall(file.content.decode()) if one not in found] if file else []
-            found.update(dict.fromkeys(new))
-            ahead += new
-        return sorted(found)
 
 
 class _ReadOnly:
@@ -183,10 +184,7 @@ class FrameDocument(_ReadOnly):
     def __init__(self, name: str, modules: Modules, parts: FrameParts, loads: str) -> None:
         text = (_FOLDER / f"{name}.html").read_text(encoding="utf-8")
         origins = html.escape(" ".join(parts.app_origins), quote=True)
-        imported = [
-            f'<link rel="modulepreload" href="{modules.folder}/{one}">' for one in modules.imported_by(f"{name}.js")
-        ]
-        document = text.format(modules=modules.folder, preloads="\n".join(imported), app_origins=origins)
+        document = text.format(modules=modules.folder, app_origins=origins, cookie=parts.cookie)
         self._document = document.encode()
         self._headers = {**_DOCUMENT_HEADERS, "content-security-policy": _policy(parts.app_origins, loads)}
 
@@ -208,7 +206,12 @@ class StaticFile:
 
     @classmethod
     def of(cls, source: bytes, media_type: str) -> Self:
-        content = _COMMENTS.sub(b"", source)
+        content = _INDENTATION.sub(b"", _COMMENTS.sub(b"", source))
+        return cls.verbatim(content, media_type)
+
+    @classmethod
+    def verbatim(cls, content: bytes, media_type: str) -> Self:
+        """One that is served as it is."""
         return cls(content, gzip.compress(content, mtime=0), media_type, hashlib.sha256(content).hexdigest()[:32])
 
 
@@ -277,6 +280,47 @@ def _files(folder: str) -> dict[str, StaticFile]:
         for entry in entries
         if (media_type := types[entry.name]) is not None
     }
+
+
+def _with_joined(files: Mapping[str, StaticFile], *names: str) -> dict[str, StaticFile]:
+    """The files, where those named bring along what they import: one request in place of many, and two thirds of the size."""
+    made = {name: StaticFile.of(_joined(files, name).encode(), files[name].media_type) for name in names}
+    return {**files, **made}
+
+
+def _joined(files: Mapping[str, StaticFile], name: str) -> str:
+    """A module behind all that it imports, itself or through others.
+
+    What a module does not export stays its own, in a function around it; what it exports is known by its name to all that follow.
+    """
+    before: dict[str, str] = {}
+
+    def visit(one: str) -> None:
+        source = files[one].content.decode()
+        for imported in _IMPORT.findall(source):
+            if imported not in before:
+                visit(imported)
+        before[one] = _IMPORT.sub("", source)
+
+    visit(name)
+    own = before.pop(name)
+    return "".join(_closed(source) for source in before.values()) + own
+
+
+def _with_fonts(files: Mapping[str, StaticFile], fonts: Iterable[Font]) -> dict[str, StaticFile]:
+    named = {f"font-{place}.woff2": font for place, font in enumerate(fonts)}
+    faces = "".join(font.face(name) for name, font in named.items())
+    sheet = files["element.css"]
+    return {
+        **files,
+        "element.css": StaticFile.of(sheet.content + faces.encode(), sheet.media_type),
+        **{name: StaticFile.verbatim(font.content, "font/woff2") for name, font in named.items()},
+    }
+
+
+def _closed(source: str) -> str:
+    names = ", ".join(_EXPORT.findall(source))
+    return f"const {{ {names} }} = (() => {{\n{_EXPORT.sub('', source)}return {{ {names} }};\n}})();\n"
 
 
 def _takes_gzip(accepted: str) -> bool:

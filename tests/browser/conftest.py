@@ -5,6 +5,7 @@ Both hosts are loopback, which browsers know without a resolver, and of one site
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+# The application under a name of another site.
+ELSEWHERE = "app.localhost"
 PATIENCE_MS = 20_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -43,10 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @define
 class World:
-    """The tokenizer and the application that use each other."""
+    """The tokenizer and the application that use each other; the second one is another identity provider, not the default."""
 
     tokenizer: TokenizerServer
     application: DemoApplication
+    second: DemoApplication
     users: int = 0
 
     @property
@@ -58,20 +62,33 @@ class World:
         return f"user-{self.users}"
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    directory = tmp_path_factory.mktemp("world")
+@contextmanager
+def opened_world(
+    directory: Path, *, secure_host: str = f"secure.{HOST}", host: str = HOST, **settings: Any
+) -> Iterator[World]:
+    """A tokenizer and an application on these hosts, with further settings of the tokenizer."""
     port = free_port()
-    with DemoApplication(directory) as application:
-        application.tokenizer_url = f"http://secure.{HOST}:{port}"
-        application.internal_url = f"http://127.0.0.1:{port}"
+    with (
+        DemoApplication(directory, host=host) as application,
+        DemoApplication(directory, host=host, name="second", default=False) as second,
+    ):
+        for one in (application, second):
+            one.tokenizer_url = f"http://{secure_host}:{port}"
+            one.internal_url = f"http://127.0.0.1:{port}"
         settings = {
-            "tokenizer": {"port": port, "public_url": application.tokenizer_url},
-            "frame": {"app_origins": [application.url]},
-            "identity": [application.issuer.settings],
+            "tokenizer": {"port": port, "public_url": application.tokenizer_url, **settings.pop("tokenizer", {})},
+            "frame": {"app_origins": [application.url, application.url.replace(host, ELSEWHERE)]},
+            "identity": [application.issuer.settings, second.issuer.settings],
+            **settings,
         }
         with TokenizerServer(directory, settings=settings) as tokenizer:
-            yield World(tokenizer, application)
+            yield World(tokenizer, application, second)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened_world(tmp_path_factory.mktemp("world")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +124,16 @@ class Visitor:
     def keep(self, value: str) -> str:
         """Have the application keep a value for this user; its token."""
         return self.world.application.keep(self.user, value)
+
+    def become(self, user: str) -> None:
+        """Log out of the application and in as another user; of the tokenizer's cookies it knows nothing."""
+        self.user = user
+        self.context.add_cookies([{"name": "user", "value": user, "url": self.world.application.url}])
+
+    def come_back(self) -> None:
+        """Do as if the tab had been in the background; headless browsers have all in front."""
+        for frame in [one for one in self.page.frames if one.url.startswith(f"{self.world.tokenizer_url}/frame")]:
+            frame.evaluate("document.dispatchEvent(new Event('visibilitychange', { bubbles: true }))")
 
     def go(self, path: str) -> None:
         self.page.goto(self.world.application.url + path)
@@ -145,9 +172,10 @@ def visit(world: World, chromium: Browser) -> Iterator[Callable[..., Visitor]]:
     """Makes visitors; each is a user of its own unless one is named."""
     contexts: list[BrowserContext] = []
 
-    def make(user: str = "", **options: Any) -> Visitor:
+    def make(user: str = "", *, at: World = world, browser: Browser = chromium, **options: Any) -> Visitor:
+        world = at
         user = user or world.new_user()
-        context = chromium.new_context(**options)
+        context = browser.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         context.add_cookies([{"name": "user", "value": user, "url": world.application.url}])

@@ -48,21 +48,28 @@ class _Quiet(WSGIRequestHandler):
 class DemoApplication:
     """Serves on a free port of 127.0.0.1, which browsers know as ``demo.localhost``.
 
+    Args:
+        directory: for its keys.
+        host: another name that browsers know 127.0.0.1 by.
+        name: of it as an identity provider.
+
     Attributes:
         saved: the token of each user, by session.
         pages: further pages, by path; ``page`` makes one with the components.
+        scripts: further scripts, by path.
         tokenizer_url: the tokenizer's public URL; ``internal_url`` is where this process reaches it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, host: str = HOST, name: str = "demo", default: bool = True) -> None:
         self._server = make_server("127.0.0.1", 0, self._serve, server_class=_Server, handler_class=_Quiet)
-        self.url = f"http://{HOST}:{self._server.server_port}"
-        callback = f"http://{HOST}:{self._server.server_port}{CALLBACK}"
-        self.issuer = Vouching(directory, self.url, name="demo", direct=False, callback=callback, default=True)
+        self.url = f"http://{host}:{self._server.server_port}"
+        callback = self.url + CALLBACK
+        self.issuer = Vouching(directory, self.url, name=name, direct=False, callback=callback, default=default)
         self.tokenizer_url = self.internal_url = ""
         self.saved: dict[str, str] = {}
         self.posted: list[dict[str, list[str]]] = []
         self.pages: dict[str, str] = {}
+        self.scripts: dict[str, str] = {}
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> Self:
@@ -102,7 +109,8 @@ class DemoApplication:
         user = cookie.value if cookie else ""
         status, headers, body = self._answer(environ, path, query, user)
         encoded = body.encode()
-        headers = [*headers, ("content-type", "text/html; charset=utf-8"), ("content-length", str(len(encoded)))]
+        kind = "text/javascript" if path in self.scripts else "text/html"
+        headers = [*headers, ("content-type", f"{kind}; charset=utf-8"), ("content-length", str(len(encoded)))]
         start_response(status, headers)
         return [encoded]
 
@@ -111,8 +119,8 @@ class DemoApplication:
     ) -> tuple[str, list[tuple[str, str]], str]:
         if path == "/favicon.ico":
             return "204 No Content", [], ""
-        if path in self.pages:
-            return "200 OK", [], self.pages[path]
+        if path in self.pages or path in self.scripts:
+            return "200 OK", [], self.pages.get(path) or self.scripts[path]
         if path == CALLBACK and user:
             return self._vouch(query["state"][0], user)
         if path == "/form":

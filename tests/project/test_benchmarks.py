@@ -125,6 +125,30 @@ def test_memory(tmp_path: Path) -> None:
     assert measured == ["server's worker, 1 MB", "library, 1 MB", "server's worker, 4 MB", "library, 4 MB"]
 
 
+@pytest.mark.long
+@pytest.mark.servers
+def test_browser(tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        assert "apt install chromium" in run(tmp_path, "browser").stderr
+        return
+    written = results(tmp_path, "browser")
+    assert subjects(written, "browser.time") == [
+        "plain fetch",
+        "secure-span, another token",
+        "secure-span, a new element",
+    ]
+    (size,) = [ratio for section in written["sections"] for ratio in section["ratios"] if ratio["at_most"]]
+    assert size["is_met"]
+
+
+def test_without_a_browser_it_says_what_to_install(tmp_path: Path) -> None:
+    ended = run(tmp_path / "results", "browser", path=str(tmp_path))
+    assert ended.returncode == 1
+    assert "apt install chromium" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_without_wrk_it_says_what_to_install(tmp_path: Path) -> None:
     ended = run(tmp_path / "results", "http", path=str(tmp_path))
     assert ended.returncode == 1
@@ -137,7 +161,7 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
     ended = run(tmp_path, "cores")
     assert ended.returncode == 1
     assert "'cores'" in ended.stderr
-    assert "core, http, transfer, memory" in ended.stderr
+    assert "core, http, transfer, memory, browser" in ended.stderr
 
 
 def test_a_request_goes_over_the_wire_as_http() -> None:

@@ -18,6 +18,8 @@ const PROPERTIES = [
   "padding-right",
   "padding-top",
   "text-align",
+  "--lunacore-invalid-color",
+  "--lunacore-placeholder-color",
 ];
 
 /**
@@ -42,8 +44,11 @@ export function watchAppearance(element, changed) {
   for (const watched of [element, document.documentElement, document.body]) observer.observe(watched, attributes);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", changed);
+  // A look that changes by degrees has its last one at the end.
+  element.addEventListener("transitionend", changed);
   return () => {
     observer.disconnect();
     scheme.removeEventListener("change", changed);
+    element.removeEventListener("transitionend", changed);
   };
 }

@@ -15,6 +15,8 @@ const SANDBOX = "allow-scripts allow-same-origin";
 export const TOKENIZER = new URL(import.meta.url).origin;
 
 const MAX_CONNECTIONS = 10;
+/** The page's <meta> that names which identity provider gives the session, where the tokenizer has several. */
+const PROVIDER = 'meta[name="lunacore-provider"]';
 
 /** @type {Connection | null} */
 let current = null;
@@ -31,7 +33,8 @@ export function connection() {
 
 export class Connection {
   #nonce = nonce();
-  #frame = hiddenFrame("/frame/hub");
+  #provider = document.querySelector(PROVIDER)?.getAttribute("content") ?? "";
+  #frame = hiddenFrame(this.#provider ? `/frame/hub#${new URLSearchParams({ provider: this.#provider })}` : "/frame/hub");
   /** @type {MessagePort | null} */
   #port = null;
   /** @type {Message[]} */
@@ -99,13 +102,20 @@ export class Connection {
 
   /** @param {Message} report */
   #hear(report) {
-    if (report.type === "session-needed") return this.#attemptSession();
+    if (report.type === "session-needed") return this.#attemptSession(report.renew);
     this.#listeners.get(report.element)?.(report);
   }
 
-  /** Go through the session's redirects in a frame of their own, so that the hub and what was typed stay. */
-  #attemptSession() {
-    const frame = hiddenFrame("/session/ensure?return_to=%2Fframe");
+  /**
+   * Go through the session's redirects in a frame of their own, so that the hub and what was typed stay.
+   *
+   * @param {boolean} renew
+   */
+  #attemptSession(renew) {
+    const query = new URLSearchParams({ return_to: "/frame" });
+    if (renew) query.set("renew", "true");
+    if (this.#provider) query.set("provider", this.#provider);
+    const frame = hiddenFrame(`/session/ensure?${query}`);
     const timer = setTimeout(done, ATTEMPT_MS);
     const tell = () => this.send({ type: "session-attempted" });
     function done() {

@@ -19,10 +19,12 @@ SHEET.replaceSync(`
     background-color: Field; color: FieldText; text-align: start;
   }
   :host(secure-input:disabled) { background-color: color-mix(in srgb, Field, GrayText 12%); color: GrayText; }
+  :host(:state(invalid)) { border-color: light-dark(#b3261e, #f2b8b5); }
   :host(:state(focused)) { outline: 2px solid Highlight; outline-offset: 1px; }
   :host(secure-span) { inline-size: 12em; block-size: 1.5em; }
   :host(secure-paragraph) { display: block; block-size: 6em; }
   iframe { position: absolute; inset: 0; inline-size: 100%; block-size: 100%; border: 0; background: transparent; color-scheme: inherit; }
+  iframe:not(.ready) { background: linear-gradient(currentcolor, currentcolor) 0.5em 50% / 6em 0.4em no-repeat; opacity: 0.25; }
 `);
 
 export class SecureElement extends HTMLElement {
@@ -34,6 +36,7 @@ export class SecureElement extends HTMLElement {
   #frame = null;
   /** @type {() => void} */
   #unwatch = () => {};
+  #texts = new MutationObserver(() => this.refresh());
   #drawing = 0;
   /** Counts what the frame was told to hold. */
   #turn = 0;
@@ -63,6 +66,11 @@ export class SecureElement extends HTMLElement {
     return (this.getAttribute("aria-label") ?? textOf(this.getAttribute("aria-labelledby"))).slice(0, MAX_LABEL);
   }
 
+  /** The elements of the page whose text the frame is told. @returns {(Element | null)[]} */
+  get sources() {
+    return [...namedBy(this.getAttribute("aria-labelledby")), ...namedBy(this.getAttribute("aria-describedby"))];
+  }
+
   /** What is further said about it. */
   get description() {
     return (this.getAttribute("aria-description") ?? textOf(this.getAttribute("aria-describedby"))).slice(0, MAX_DESCRIPTION);
@@ -88,11 +96,12 @@ export class SecureElement extends HTMLElement {
       token: this.firstToken,
       turn: ++this.#turn,
     });
-    this.#unwatch = watchAppearance(this, () => this.#redraw());
+    this.#unwatch = watchAppearance(this, () => this.redraw());
   }
 
   disconnectedCallback() {
     this.#unwatch();
+    this.#texts.disconnect();
     this.#connection?.forget(this.#name);
     this.#connection = null;
     this.#root.replaceChildren();
@@ -120,6 +129,8 @@ export class SecureElement extends HTMLElement {
   refresh() {
     if (this.#frame !== null) this.#frame.title = this.label || "Secure field";
     this.order({ type: "set", settings: this.settings });
+    this.#texts.disconnect();
+    for (const source of this.sources) source && this.#texts.observe(source, { childList: true, characterData: true, subtree: true });
   }
 
   /**
@@ -128,9 +139,10 @@ export class SecureElement extends HTMLElement {
    * @param {Message} report
    */
   hear(report) {
-    if (report.type === "lost") return this.#reconnect();
-    if (report.type === "ready") this.dispatchEvent(new Event("ready"));
-    if (report.type === "failed") this.dispatchEvent(new CustomEvent("error", { detail: { name: report.name } }));
+    if (report.type === "lost") return this.reconnect();
+    if (report.type === "ready") this.#ready();
+    // What answers a request is told to whoever made it.
+    if (report.type === "failed" && report.request === null) this.dispatchEvent(new CustomEvent("error", { detail: { name: report.name } }));
   }
 
   /**
@@ -142,13 +154,22 @@ export class SecureElement extends HTMLElement {
     return report.turn === this.#turn;
   }
 
-  /** The connection's frame was removed or sent elsewhere: begin anew. */
-  #reconnect() {
+  /** Begin anew with another frame, if there is one. */
+  reconnect() {
+    if (this.#connection === null) return;
     this.disconnectedCallback();
     this.connectedCallback();
   }
 
-  #redraw() {
+  #ready() {
+    this.#frame?.classList.add("ready");
+    // Labels may have come after the element.
+    this.refresh();
+    this.dispatchEvent(new Event("ready"));
+  }
+
+  /** Have the inside look like the outside, which may look otherwise now. */
+  redraw() {
     cancelAnimationFrame(this.#drawing);
     this.#drawing = requestAnimationFrame(() => this.order({ type: "style", style: appearanceOf(this) }));
   }
@@ -160,6 +181,10 @@ export class SecureElement extends HTMLElement {
  * @param {string | null} ids
  */
 function textOf(ids) {
-  const named = (ids ?? "").split(/\s+/).map((id) => (id === "" ? null : document.getElementById(id)));
-  return named.map((element) => element?.textContent?.trim() ?? "").join(" ").trim();
+  return namedBy(ids).map((element) => element?.textContent?.trim() ?? "").join(" ").trim();
+}
+
+/** @param {string | null} ids */
+function namedBy(ids) {
+  return (ids ?? "").split(/\s+/).map((id) => (id === "" ? null : document.getElementById(id)));
 }

@@ -8,13 +8,15 @@ import { settleBeforeSubmit } from "./submission.js";
 /** @typedef {import("./connection.js").Message} Message */
 
 const TYPES = ["text", "email", "tel", "url", "search", "password"];
+const VALIDATORS = ["", "card", "expiry", "cvc", "ssn", "ein", "email", "phone", "iban", "date"];
+const MASK = /^(none|[9aAxX ().+:/-]{0,64})$/;
 const MAX_PLACEHOLDER = 200;
 const MAX_LENGTH = 1 << 20;
 const MISSING = "Please fill out this field.";
 /** @type {Readonly<Record<string, string>>} */
 const FLAWS = {
   typeMismatch: "Please enter a valid value.",
-  tooShort: "Please enter a longer value.",
+  patternMismatch: "Please enter a valid value.",
   badInput: "Please enter a valid value.",
 };
 
@@ -29,7 +31,11 @@ export class SecureInput extends SecureElement {
     "required",
     "readonly",
     "aria-label",
+    "aria-labelledby",
     "aria-description",
+    "aria-describedby",
+    "validator",
+    "mask",
   ];
 
   #internals = this.attachInternals();
@@ -40,10 +46,20 @@ export class SecureInput extends SecureElement {
   #filled = false;
   /** @type {string | null} */
   #flaw = null;
+  #custom = "";
   #disabled = false;
   #requests = 0;
   /** @type {Map<number, {resolve: (token: string | null) => void, reject: (error: Error) => void}>} */
   #commits = new Map();
+
+  constructor() {
+    super();
+    // Whoever finds it invalid has the person told inside, where there is more to say.
+    this.addEventListener("invalid", () => {
+      this.#mark("invalid", true);
+      this.order({ type: "judge" });
+    });
+  }
 
   /** @override @returns {"input"} */
   get kind() {
@@ -62,6 +78,11 @@ export class SecureInput extends SecureElement {
   }
 
   /** @override */
+  get sources() {
+    return [...super.sources, ...this.#internals.labels].filter((source) => source instanceof Element);
+  }
+
+  /** @override */
   get settings() {
     const type = this.getAttribute("type")?.toLowerCase() ?? "";
     const length = Number.parseInt(this.getAttribute("maxlength") ?? "", 10);
@@ -76,6 +97,8 @@ export class SecureInput extends SecureElement {
       required: this.required,
       disabled: this.#disabled,
       readOnly: this.hasAttribute("readonly"),
+      validator: this.#known("validator", (name) => VALIDATORS.includes(name)),
+      mask: this.#known("mask", (mask) => MASK.test(mask)),
     };
   }
 
@@ -151,6 +174,12 @@ export class SecureInput extends SecureElement {
     return this.#internals.checkValidity();
   }
 
+  /** @param {string} message as for `<input>`: why the page finds it invalid; empty if it does not */
+  setCustomValidity(message) {
+    this.#custom = String(message);
+    this.#validate();
+  }
+
   reportValidity() {
     return this.#internals.reportValidity();
   }
@@ -189,6 +218,8 @@ export class SecureInput extends SecureElement {
   attributeChangedCallback(name) {
     if (!this.isConnected) return;
     if (name === "token") this.token = this.getAttribute("token") ?? "";
+    // A frame keeps its rules for life.
+    else if (name === "validator" || name === "mask") this.reconnect();
     else this.refresh();
     this.#validate();
   }
@@ -216,19 +247,56 @@ export class SecureInput extends SecureElement {
    */
   hear(report) {
     super.hear(report);
-    if (report.type === "state" && this.isCurrent(report)) this.#judge(report.filled, report.flaw);
+    if (report.type === "state" && this.isCurrent(report)) this.#judged(report);
+    if (report.type === "keeping" && this.isCurrent(report)) this.#progress();
     if (report.type === "token" && this.isCurrent(report)) this.#change(report.token);
     if (report.type === "committed") this.#committed(report.request, report.token);
-    if (report.type === "failed") this.#rejectCommits(report.name, report.request);
+    if (report.type === "failed") this.#failed(report.name, report.request);
     if (report.type === "focused") this.#focus(true);
     if (report.type === "blurred") this.#focus(false);
     if (report.type === "entered") this.#submitImplicitly();
+  }
+
+  /**
+   * An attribute whose value is one that the frame knows.
+   *
+   * @param {string} name
+   * @param {(value: string) => boolean} knows
+   */
+  #known(name, knows) {
+    const value = this.getAttribute(name) ?? "";
+    if (knows(value)) return value;
+    console.error(`LunaCore: ${name}="${value}" is unknown and has no effect`);
+    return "";
+  }
+
+  /**
+   * @param {string} name
+   * @param {number | null} request
+   */
+  #failed(name, request) {
+    this.#mark("busy", false);
+    this.#rejectCommits(name, request);
+  }
+
+  #progress() {
+    this.#mark("busy", true);
+    this.dispatchEvent(new Event("progress"));
+  }
+
+  /** @param {Message} report */
+  #judged({ filled, flaw, judged }) {
+    this.#judge(filled, flaw);
+    // What does not pass has the browser send "invalid".
+    if (judged && this.checkValidity()) this.dispatchEvent(new Event("valid"));
   }
 
   /** @param {string | null} token */
   #hold(token) {
     this.#token = token;
     this.#internals.setFormValue(token);
+    this.#mark("busy", false);
+    this.#mark("invalid", false);
     this.#judge(token !== null, null);
   }
 
@@ -236,6 +304,7 @@ export class SecureInput extends SecureElement {
   #change(token) {
     this.#token = token;
     this.#internals.setFormValue(token);
+    this.#mark("busy", false);
     this.dispatchEvent(new CustomEvent("change", { bubbles: true, detail: { token: token ?? "" } }));
   }
 
@@ -277,6 +346,7 @@ export class SecureInput extends SecureElement {
   #mark(state, on) {
     if (on) this.#internals.states.add(state);
     else this.#internals.states.delete(state);
+    this.redraw();
   }
 
   /**
@@ -293,7 +363,9 @@ export class SecureInput extends SecureElement {
   #validate() {
     if (this.required && !this.#filled) this.#internals.setValidity({ valueMissing: true }, MISSING, this.anchor);
     else if (this.#flaw !== null) this.#internals.setValidity({ [this.#flaw]: true }, FLAWS[this.#flaw], this.anchor);
+    else if (this.#custom !== "") this.#internals.setValidity({ customError: true }, this.#custom, this.anchor);
     else this.#internals.setValidity({});
+    if (this.validity.valid) this.#mark("invalid", false);
   }
 
   /** Enter submits, as HTML says: through the form's first submit button, if it has one. */

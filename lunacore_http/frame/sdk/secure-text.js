@@ -5,12 +5,25 @@
 import { SecureElement } from "./secure-element.js";
 
 class SecureText extends SecureElement {
-  static observedAttributes = ["token", "aria-label"];
+  static observedAttributes = ["token", "aria-label", "aria-labelledby", "placeholder", "reveal"];
+
+  /** @override */
+  get settings() {
+    const placeholder = (this.getAttribute("placeholder") ?? "").slice(0, 200);
+    return { label: this.label, placeholder, reveal: this.getAttribute("reveal") === "click" };
+  }
 
   /** @param {string} name */
   attributeChangedCallback(name) {
     if (name === "token") this.show(this.firstToken);
     else this.refresh();
+  }
+
+  /** @override */
+  connectedCallback() {
+    super.connectedCallback();
+    // What has no role cannot have a name.
+    if (!this.hasAttribute("role")) this.setAttribute("role", "group");
   }
 
   /** The token whose text is shown; empty if none. */

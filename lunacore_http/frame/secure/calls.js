@@ -2,7 +2,7 @@
  * The tokenizer's calls and the object store's tickets, as browsers make them (docs/reference/http.md).
  */
 
-import { Refused } from "./refused.js";
+import { Refused, nameOf } from "./refused.js";
 
 const TIMEOUT_MS = 30_000;
 // A browser sets these by itself, and keeps scripts from setting them.
@@ -15,10 +15,12 @@ const SESSION_HASH = /^[0-9a-f]{64}$/;
 /**
  * Whether the browser has a session.
  *
+ * @param {string | null} provider whose it must be; null for whichever there is
  * @returns {Promise<string | null>} its hash, or null if there is none
  */
-export async function verifySession() {
-  const envelope = await envelopeOf(await send("/session/verify", {}));
+export async function verifySession(provider) {
+  const query = provider === null ? "" : `?${new URLSearchParams({ provider })}`;
+  const envelope = await envelopeOf(await send(`/session/verify${query}`, {}));
   if (envelope.success) {
     if (!SESSION_HASH.test(envelope.data?.sessionHash)) throw new Refused("internalError");
     return envelope.data.sessionHash;
@@ -57,8 +59,7 @@ export async function callForMany(path, body, sessionHash, count) {
  * @param {Uint8Array<ArrayBuffer>} bytes
  */
 export async function upload(url, ticket, bytes) {
-  const response = await send(url, { method: "PUT", headers: headersOf(ticket), body: bytes, credentials: "omit" });
-  if (!response.ok) throw new Refused("storeUnavailable");
+  await sendToStore(url, { method: "PUT", headers: headersOf(ticket), body: bytes });
 }
 
 /**
@@ -70,8 +71,7 @@ export async function upload(url, ticket, bytes) {
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function download(url, ticket, limit) {
-  const response = await send(url, { headers: headersOf(ticket), credentials: "omit" });
-  if (!response.ok) throw new Refused("storeUnavailable");
+  const response = await sendToStore(url, { headers: headersOf(ticket) });
   if (Number(response.headers.get("content-length")) > limit) throw new Refused("tooLarge");
   const bytes = await response.arrayBuffer().catch(() => {
     throw new Refused("network");
@@ -98,6 +98,20 @@ async function send(url, init) {
   } catch (error) {
     throw new Refused(error instanceof DOMException && error.name === "TimeoutError" ? "timeout" : "network");
   }
+}
+
+/**
+ * To the object store, which may be out of reach while the tokenizer is not.
+ *
+ * @param {string} url
+ * @param {RequestInit} init
+ */
+async function sendToStore(url, init) {
+  const response = await send(url, { ...init, credentials: "omit" }).catch((error) => {
+    throw nameOf(error) === "network" && navigator.onLine ? new Refused("storeUnavailable") : error;
+  });
+  if (!response.ok) throw new Refused("storeUnavailable");
+  return response;
 }
 
 /**

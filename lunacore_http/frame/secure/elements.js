@@ -66,6 +66,11 @@ export class Elements {
     this.#tell({ type: "ready", element: attach.element });
   }
 
+  /** Have every element show anew what it was given to show, since the session may be another. */
+  recheck() {
+    for (const entry of this.#entries.values()) entry.port?.postMessage({ type: "recheck" });
+  }
+
   /** @param {string} element */
   #entry(element) {
     const known = this.#entries.get(element);

@@ -13,7 +13,8 @@ const root = document.documentElement;
 const origins = (root.dataset.appOrigins ?? "").split(" ").filter(Boolean);
 
 const page = new Page(origins, (order) => elements.order(order));
-const session = new Session(() => page.attemptSession());
+const provider = new URLSearchParams(location.hash.slice(1)).get("provider");
+const session = new Session(provider, root.dataset.cookie ?? "", (renew) => page.attemptSession(renew));
 const elements = new Elements(new Vault(session), (report) => page.tell(report));
 
 /** @type {string | null} */
@@ -28,4 +29,9 @@ addEventListener("message", (event) => {
   connection = nonce;
   // By this the frames of elements find the hub of their page.
   root.dataset.connection = nonce;
+});
+
+// Meanwhile somebody may have logged out, or somebody else in.
+addEventListener("visibilitychange", async () => {
+  if (!document.hidden && !(await session.check())) elements.recheck();
 });

@@ -28,6 +28,9 @@ const SETTINGS = exactly(
     required: boolean,
     disabled: boolean,
     readOnly: boolean,
+    validator: oneOf("", "card", "expiry", "cvc", "ssn", "ein", "email", "phone", "iban", "date"),
+    mask: matching(/^(none|[9aAxX ().+:/-]{0,64})$/),
+    reveal: boolean,
   },
   { partial: true },
 );
@@ -52,6 +55,7 @@ const ORDERS = {
   set: shapeOf("set", { element: ELEMENT, settings: SETTINGS }),
   style: shapeOf("style", { element: ELEMENT, style: STYLE }),
   show: shapeOf("show", { element: ELEMENT, token: orNull(TOKEN), turn: COUNT }),
+  judge: shapeOf("judge", { element: ELEMENT }),
   commit: shapeOf("commit", { element: ELEMENT, request: COUNT }),
   unmount: shapeOf("unmount", { element: ELEMENT }),
   "session-attempted": shapeOf("session-attempted", {}),
@@ -59,7 +63,13 @@ const ORDERS = {
 
 /** @type {Readonly<Record<string, Form>>} */
 const REPORTS = {
-  state: shapeOf("state", { turn: COUNT, filled: boolean, flaw: orNull(oneOf("typeMismatch", "tooShort", "badInput")) }),
+  state: shapeOf("state", {
+    turn: COUNT,
+    filled: boolean,
+    flaw: orNull(oneOf("typeMismatch", "badInput", "patternMismatch")),
+    judged: boolean,
+  }),
+  keeping: shapeOf("keeping", { turn: COUNT }),
   token: shapeOf("token", { turn: COUNT, token: orNull(TOKEN) }),
   committed: shapeOf("committed", { request: COUNT, token: orNull(TOKEN) }),
   failed: shapeOf("failed", { request: orNull(COUNT), name: NAME }),

@@ -4,19 +4,23 @@
 
 /** @type {Readonly<Record<string, string>>} */
 const TEXTS = {
+  cookiesBlocked: "The browser keeps no cookies here. Allow them for this page.",
+  crossSite: 'Not set up: this page is on another site than the tokenizer, which needs sessions.cookie = "cross-site".',
   frameUnavailable: "This field cannot be reached.",
   grantMissing: "You have no access to this.",
   network: "No connection.",
   notText: "This is a file, not a text.",
   rateLimited: "Too many at once.",
-  sessionMismatch: "You are signed in as somebody else. Reload the page.",
+  sessionMismatch: "Your sign-in has changed. Reload the page.",
   sessionMissing: "You are signed out.",
   storeUnavailable: "Not available right now.",
   timeout: "No answer.",
   tooLarge: "Too long.",
 };
 const OTHER = "This did not work.";
-const FINAL = new Set(["notText", "sessionMismatch", "tooLarge", "frameUnavailable"]);
+const FINAL = new Set(["notText", "sessionMismatch", "tooLarge", "frameUnavailable", "crossSite"]);
+// What may be over when the network or the person comes back.
+const PASSING = new Set(["network", "timeout", "storeUnavailable", "sessionMissing", "sessionMismatch"]);
 
 export class Notice {
   /** @type {HTMLElement} */
@@ -28,7 +32,7 @@ export class Notice {
 
   constructor() {
     this.#box.className = "notice";
-    this.#box.id = "notice";
+    this.#text.id = "notice";
     this.#text.setAttribute("role", "alert");
     this.#button.type = "button";
     this.#button.textContent = "Try again";
@@ -36,6 +40,8 @@ export class Notice {
     this.#box.append(this.#text, this.#button);
     this.hide();
     document.body.append(this.#box);
+    addEventListener("online", () => this.#retryPassing());
+    addEventListener("visibilitychange", () => this.#retryPassing());
   }
 
   /**
@@ -46,12 +52,16 @@ export class Notice {
     this.#retry = retry;
     this.#box.hidden = false;
     this.#box.dataset.name = name;
-    this.#text.textContent = TEXTS[name] ?? OTHER;
+    this.#text.textContent = this.#text.title = TEXTS[name] ?? OTHER;
     this.#button.hidden = FINAL.has(name);
   }
 
   hide() {
     this.#box.hidden = true;
     this.#text.textContent = "";
+  }
+
+  #retryPassing() {
+    if (!this.#box.hidden && !document.hidden && PASSING.has(this.#box.dataset.name ?? "")) this.#retry();
   }
 }

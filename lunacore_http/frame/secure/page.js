@@ -53,15 +53,19 @@ export class Page {
     this.#port?.postMessage(message);
   }
 
-  /** Have the page open /session/ensure in a frame; done when it says that it has, or takes too long. */
-  async attemptSession() {
+  /**
+   * Have the page open /session/ensure in a frame; done when it says that it has, or takes too long.
+   *
+   * @param {boolean} renew whether to ask the application also if there is a session
+   */
+  async attemptSession(renew) {
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, ATTEMPT_MS);
       this.#attempted = () => {
         clearTimeout(timer);
         resolve(undefined);
       };
-      this.tell({ type: "session-needed" });
+      this.tell({ type: "session-needed", renew });
     });
     this.#attempted = null;
   }

@@ -20,6 +20,8 @@ const PROPERTIES = new Set([
   "padding-right",
   "padding-top",
   "text-align",
+  "--lunacore-invalid-color",
+  "--lunacore-placeholder-color",
 ]);
 
 // Colours, lengths, keywords and lists of them. No escapes, blocks, comments, strings or at-rules.
@@ -27,7 +29,7 @@ const PLAIN = /^[a-zA-Z0-9 #%.,()/+-]{1,200}$/;
 const FUNCTIONS = /([a-zA-Z-]*)\(/g;
 const HARMLESS_FUNCTIONS = new Set(["rgb", "rgba", "hsl", "hsla", "hwb", "lab", "lch", "oklab", "oklch", "color", "calc", "light-dark"]);
 
-// Families that systems bring along; nothing is ever loaded.
+// Families that systems bring along; besides them those of `frame.fonts`, which stand in our style sheet.
 const FAMILIES = new Set([
   "arial", "avenir", "calibri", "cambria", "cantarell", "consolas", "courier", "courier new", "cursive", "dejavu sans",
   "dejavu sans mono", "dejavu serif", "fantasy", "georgia", "helvetica", "helvetica neue", "inter", "liberation mono",
@@ -43,10 +45,10 @@ const FAMILIES = new Set([
  */
 export function applyStyle(style) {
   for (const [property, value] of Object.entries(style)) {
-    const allowed = allowedValue(property, value);
-    if (allowed === null) continue;
     const target = property === "color-scheme" ? document.documentElement : document.body;
-    target.style.setProperty(property, allowed);
+    const allowed = allowedValue(property, value.trim());
+    if (allowed !== null) target.style.setProperty(property, allowed);
+    else if (value === "") target.style.removeProperty(property);
   }
 }
 
@@ -65,11 +67,15 @@ export function allowedValue(property, value) {
   return functions.every((name) => name === "" || HARMLESS_FUNCTIONS.has(name)) ? value : null;
 }
 
+function ownFamilies() {
+  return [...document.fonts].map((face) => face.family.replaceAll('"', "").toLowerCase());
+}
+
 /** @param {string} value */
 function families(value) {
   const known = value
     .split(",")
     .map((family) => family.trim().replace(/^(["'])(.*)\1$/, "$2").toLowerCase())
-    .filter((family) => FAMILIES.has(family));
+    .filter((family) => FAMILIES.has(family) || ownFamilies().includes(family));
   return known.length > 0 ? known.map((family) => (family.includes(" ") ? `"${family}"` : family)).join(", ") : null;
 }

@@ -21,11 +21,23 @@ export function reportShowing(link, name) {
   if (!UNTOLD.has(name)) link.report({ type: "failed", request: null, name });
 }
 
+const OPEN_MS = 30_000;
+
 export class Text {
   #link;
   #box;
+  #button = document.createElement("button");
+  #label = "";
+  /** What the token stands for, whether or not it is to be seen. */
+  #text = "";
+  /** Whether it is to be seen only when a person asks for it. */
+  #covers = false;
+  #open = false;
+  #timer = 0;
   #notice = new Notice();
   #shown = 0;
+  /** @type {string | null} */
+  #token = null;
 
   /**
    * @param {Link} link
@@ -36,7 +48,12 @@ export class Text {
     this.#box = document.createElement(kind === "span" ? "span" : "p");
     this.#box.className = "text";
     document.body.dataset.kind = kind;
-    document.body.prepend(this.#box);
+    document.body.prepend(this.#box, this.#button);
+    this.#button.type = "button";
+    this.#button.className = "reveal";
+    this.#button.addEventListener("click", () => this.#reveal(!this.#open));
+    addEventListener("blur", () => this.#reveal(false));
+    this.#draw();
     // A dragged text would be told to whatever page it is dropped on.
     document.addEventListener("dragstart", (event) => event.preventDefault());
     // A text that is cut off can be scrolled by keyboard.
@@ -45,32 +62,57 @@ export class Text {
 
   /** @param {Record<string, any>} settings */
   set(settings) {
-    if (!settings.label) return;
+    if ("placeholder" in settings) this.#box.dataset.placeholder = settings.placeholder || "–";
+    if ("reveal" in settings) this.#covers = settings.reveal;
+    this.#label = settings.label ?? this.#label;
+    this.#draw();
+    if (!this.#label) return;
     this.#box.setAttribute("role", "group");
-    this.#box.setAttribute("aria-label", settings.label);
+    this.#box.setAttribute("aria-label", this.#label);
   }
 
   /** @param {string | null} token */
   async show(token) {
     const turn = ++this.#shown;
+    this.#token = token;
     this.#notice.hide();
-    this.#box.textContent = "";
+    this.#text = "";
+    this.#reveal(false);
     this.#box.setAttribute("aria-busy", String(token !== null));
     if (token === null) return;
     try {
       const text = await this.#link.get(token);
       if (turn !== this.#shown) return;
       if (text === null) this.#fail("notText", token);
-      else this.#box.textContent = text;
+      else this.#text = text;
+      this.#draw();
     } catch (error) {
       if (turn === this.#shown) this.#fail(nameOf(error), token);
     }
     this.#box.setAttribute("aria-busy", "false");
   }
 
+  /** @param {boolean} open */
+  #reveal(open) {
+    clearTimeout(this.#timer);
+    if (open) this.#timer = setTimeout(() => this.#reveal(false), OPEN_MS);
+    this.#open = open;
+    this.#draw();
+  }
+
+  #draw() {
+    const covered = this.#covers && this.#text !== "" && !this.#open;
+    this.#box.textContent = covered ? "" : this.#text;
+    this.#box.classList.toggle("covered", covered);
+    this.#button.hidden = !this.#covers || this.#text === "";
+    this.#button.textContent = this.#open ? "Hide" : "Show";
+    this.#button.setAttribute("aria-label", `${this.#button.textContent} ${this.#label}`.trim());
+  }
+
   /** @param {Message} order */
   order(order) {
     if (order.type === "show") void this.show(order.token);
+    if (order.type === "recheck") void this.show(this.#token);
     if (order.type === "commit") this.#link.report({ type: "failed", request: order.request, name: "invalidRequest" });
   }
 

@@ -66,18 +66,30 @@ export class Vault {
   /** @param {number[]} sizes */
   async #tokenize(sizes) {
     const items = sizes.map((size) => ({ metadata: { dataType: "string" }, size, valueFormat: FORMAT }));
-    return outcomes(await this.#session.use((hash) => callForMany("/tokenize", { items }, hash, items.length)));
+    const told = outcomes(await this.#session.use((hash) => callForMany("/tokenize", { items }, hash, items.length)));
+    this.#session.confirm();
+    return told;
   }
 
   /** @param {string[]} tokens one may come more than once */
   async #detokenize(tokens) {
     const tokenIds = [...new Set(tokens)];
-    const told = outcomes(
-      await this.#session.use((hash) => callForMany("/detokenize", { tokenIds }, hash, tokenIds.length)),
-    );
+    let told = await this.#tickets(tokenIds);
+    if (!told.every(isUngranted)) this.#session.confirm();
+    else if (await this.#session.renew()) told = await this.#tickets(tokenIds);
     const byToken = new Map(tokenIds.map((token, place) => [token, told[place]]));
     return tokens.map((token) => byToken.get(token));
   }
+
+  /** @param {string[]} tokenIds */
+  async #tickets(tokenIds) {
+    return outcomes(await this.#session.use((hash) => callForMany("/detokenize", { tokenIds }, hash, tokenIds.length)));
+  }
+}
+
+/** @param {unknown} outcome */
+function isUngranted(outcome) {
+  return outcome instanceof Refused && outcome.name === "grantMissing";
 }
 
 /** @param {Envelope[]} envelopes */
