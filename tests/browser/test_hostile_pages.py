@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.browser.conftest import World
 
 NONCE = "A" * 22
+MOUNT = {"type": "mount", "element": "e1", "kind": "input", "settings": {}, "style": {}, "token": None, "turn": 0}
 
 # What an attacker's script may use: frames, ports, and what came back on them.
 KIT = """
@@ -247,6 +248,11 @@ def test_a_greeting_without_a_port_or_with_two_is_ignored(hostile: Visitor) -> N
         {"type": "mount", "element": "e1", "kind": "input", "settings": {}, "style": {}, "token": "t" * 257, "turn": 0},
         {"type": "mount", "element": "e1", "kind": "input", "settings": {}, "style": {}, "token": None, "turn": 0.5},
         {"type": "set", "element": "e1", "settings": {"type": "file"}},
+        {**MOUNT, "settings": {"validator": "4.*"}},
+        {**MOUNT, "settings": {"validator": "constructor"}},
+        {**MOUNT, "settings": {"mask": "(4|5)*"}},
+        {**MOUNT, "settings": {"mask": "9" * 65}},
+        {"type": "judge", "element": "e1", "text": "4111"},
         {"type": "show", "element": "e1", "token": None, "turn": -1},
         {"type": "show", "element": "unknown", "token": None, "turn": 1},
         {"type": "commit", "element": "e1", "request": "1"},

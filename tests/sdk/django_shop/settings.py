@@ -42,6 +42,7 @@ ROOT_URLCONF = "tests.sdk.django_shop.urls"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SHOP_DATABASE", ":memory:")}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+TIME_ZONE = "UTC"  # Django puts it into TZ, which servers that later tests start would inherit
 USE_TZ = True
 LOGIN_URL = "/log-in"
 LUNACORE = json.loads(os.environ.get("SHOP_LUNACORE", "null")) or {
