@@ -44,6 +44,7 @@ _LOG: Final = logging.getLogger("lunacore.demo")
 _FOLDER: Final = resources.files("lunacore_http.demo")
 _NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,30}", re.ASCII | re.IGNORECASE)
 _MAX_FORM: Final = 64 * 1024
+_MAX_DRAINED: Final = 1024 * 1024
 _MAX_TOKEN: Final = 256
 _NEIGHBOUR: Final = "grace"
 _NEIGHBOURS_NUMBER: Final = b"219-09-9999"
@@ -464,6 +465,8 @@ def _require_visitor(req: Request) -> Visitor:
 def _form_of(req: Request) -> dict[str, str]:
     """The fields of a form (``application/x-www-form-urlencoded``); of several with one name the last."""
     if (req.content_length or 0) > _MAX_FORM:
+        # A server that closes while the form is still under way may take the answer along.
+        req.bounded_stream.read(_MAX_DRAINED)
         raise falcon.HTTPContentTooLarge(description="This form is too large.")
     given: Any = req.get_media(default_when_empty={})
     if not isinstance(given, dict):
