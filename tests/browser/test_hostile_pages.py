@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from tests.browser.conftest import World
 
 NONCE = "A" * 22
-MOUNT = {"type": "mount", "element": "e1", "kind": "input", "settings": {}, "style": {}, "token": None, "turn": 0}
+MOUNT: dict[str, Any] = {
+    "type": "mount",
+    "element": "e1",
+    "kind": "input",
+    "settings": {},
+    "style": {},
+    "token": None,
+    "turn": 0,
+}
 
 # What an attacker's script may use: frames, ports, and what came back on them.
 KIT = """
