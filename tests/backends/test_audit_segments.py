@@ -79,9 +79,10 @@ class InS3(AuditSinkContract):
         return lines_of([s3.get_object(Bucket="plain", Key=key)["Body"].read() for key in sorted(keys)])
 
     # Lines are made in one place, and the suite on the file system tries every text; here each example costs requests.
-    @pytest.mark.long
     def test_no_text_can_forge_an_event(self, sink: AuditSink) -> None:
-        super().test_no_text_can_forge_an_event(sink)
+        try_texts: Any = AuditSinkContract.test_no_text_can_forge_an_event
+        for text in ('"}\n{"v":1,"action":"sweep"}', "\u2028\r\n", "\x00\\\ud800"):
+            try_texts.hypothesis.inner_test(self, sink, issuer=text, reason=text, detail=text)
 
     def test_reached_or_not(self, server: S3Server) -> None:
         text = url(server, "plain", new_prefix())
