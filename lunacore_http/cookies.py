@@ -10,12 +10,13 @@ it. On a site of its own its cookies are third-party ones, which browsers keep o
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
+
+from lunacore.loopback import is_loopback
 
 if TYPE_CHECKING:
     from falcon import Response
@@ -30,13 +31,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def names_loopback(url: str) -> bool:
     """Whether a URL names this machine: a loopback address, ``localhost`` or a name below it (RFC 6761, section 6.3)."""
-    host = (urlsplit(url).hostname or "").removesuffix(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback((urlsplit(url).hostname or "").removesuffix("."))
 
 
 def is_loopback_http(public_url: str) -> bool:

@@ -28,6 +28,7 @@ from lunacore.deployment import open_deployment
 from lunacore.errors import ConfigError, StoreUnavailable
 from lunacore.sweeping import Sweeper
 from lunacore_http import logs
+from lunacore_http.listening import free_address
 from lunacore_http.metrics import SweepMetrics, operator_registry
 from lunacore_http.operator_listener import OperatorListener
 from lunacore_http.sweeper import BackgroundSweeper
@@ -174,23 +175,12 @@ def _server(config: Config, section: str) -> MPServer:
 
 
 def _free_address(host: str, port: int, section: str) -> str:
-    """The numeric address of ``host``, on which nobody listens at ``port`` yet.
-
-    granian shares ports among its workers, so it would share one with a second server that was started by mistake, too.
-
-    Raises:
-        ConfigError: somebody does, or the host is not one of this machine.
-    """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        return free_address(host, port)
     except OSError as problem:
         raise ConfigError(
             f"{section}.host and {section}.port: cannot listen on {host} port {port}: {problem.strerror or problem}"
         ) from None
-    return str(address[0])
 
 
 def _run(server: MPServer, load: Callable[[], App[Request, Response]]) -> None:

@@ -28,7 +28,61 @@ _SERVE: Final = (
 _STARTED: Final = "started\n"
 
 
-class WSGIProcess:
+class _Server:
+    """A process that serves, as a context manager; what it writes is kept."""
+
+    _called = "the server"
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
+
+    @property
+    def log(self) -> str:
+        """What the process has written so far."""
+        # The process writes at the position that a seek here would move.
+        return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
+            self._command(),
+            env=self._surroundings(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        try:
+            self._await_start(self._process)
+        except BaseException:
+            _stop(self._process)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            _stop(self._process)
+        self._log.close()
+
+    def _await_start(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            if self._has_started():
+                return
+            time.sleep(_POLL_SECONDS)
+        raise RuntimeError(f"{self._called} did not start:\n{self.log}")
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _surroundings(self) -> dict[str, str] | None:
+        """The environment of the process; that of this one where None."""
+        return None
+
+    def _has_started(self) -> bool:
+        raise NotImplementedError
+
+
+class WSGIProcess(_Server):
     """A WSGI or ASGI application served by granian on 127.0.0.1, as a context manager.
 
     Args:
@@ -50,24 +104,17 @@ class WSGIProcess:
         interface: str = "wsgi",
         port: int | None = None,
     ) -> None:
+        super().__init__()
         self._target = f"{module}:{factory}"
         self._environment = {**os.environ, **(environment or {})}
         self._threads = threads if interface == "wsgi" else 1
         self._interface = interface
         self.port = free_port() if port is None else port
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
 
     @property
     def url(self) -> str:
         """Scheme, host and port."""
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """What the process has written so far."""
-        # The process writes at the position that a seek here would move.
-        return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
 
     def peak_memory(self) -> int:
         """The most memory that any process of the server has had resident so far, in bytes; Linux only."""
@@ -77,80 +124,38 @@ class WSGIProcess:
         )
         return max(_peak_memory(pid) for pid in (str(self._process.pid), *workers))
 
-    def __enter__(self) -> Self:
+    def _command(self) -> list[str]:
         arguments = ["--interface", self._interface, "--host", "127.0.0.1", "--port", str(self.port)]
         arguments += ["--blocking-threads", str(self._threads), "--no-ws", "--factory", self._target]
-        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
-            [sys.executable, "-m", "granian", *arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        try:
-            self._await_port(self._process)
-        except BaseException:
-            _stop(self._process)
-            raise
-        return self
+        return [sys.executable, "-m", "granian", *arguments]
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            _stop(self._process)
-        self._log.close()
+    def _surroundings(self) -> dict[str, str]:
+        return self._environment
 
-    def _await_port(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            time.sleep(_POLL_SECONDS)
-        raise RuntimeError(f"the server did not start:\n{self.log}")
+    def _has_started(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
 
-class TokenizerProcess:
+class TokenizerProcess(_Server):
     """``lunacore serve`` as a context manager; it needs the extra ``server``.
 
     Args:
         settings: the configuration, as TOML would give it. The environment of this process adds nothing to it.
     """
 
+    _called = "the tokenizer"
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__()
         self.settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
 
-    @property
-    def log(self) -> str:
-        """What the process has written so far."""
-        return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
+    def _command(self) -> list[str]:
+        return [sys.executable, "-c", _SERVE, json.dumps(self.settings)]
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
-            [sys.executable, "-c", _SERVE, json.dumps(self.settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        try:
-            self._await_start(self._process)
-        except BaseException:
-            _stop(self._process)
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            _stop(self._process)
-        self._log.close()
-
-    def _await_start(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            if _STARTED in self.log:
-                return
-            time.sleep(_POLL_SECONDS)
-        raise RuntimeError(f"the tokenizer did not start:\n{self.log}")
+    def _has_started(self) -> bool:
+        return _STARTED in self.log
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

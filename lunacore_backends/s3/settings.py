@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 import ssl
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from lunacore.errors import ConfigError
+from lunacore.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Origin:
     @property
     def keeps_secrets(self) -> bool:
         """Whether keys may travel there: by TLS, or without leaving the machine."""
-        return self.scheme == "https" or _is_loopback(urlsplit(str(self)).hostname or "")
+        return self.scheme == "https" or is_loopback(urlsplit(str(self)).hostname or "")
 
 
 @frozen
@@ -210,15 +210,6 @@ def _refuse_clear_text(origin: Origin | None, setting: str, option: str) -> None
             f"{setting}: {option} is http, so the keys of objects would travel in clear text; use https, "
             "or encryption=none, with which no key goes to the store"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _region(text: str, setting: str) -> str:

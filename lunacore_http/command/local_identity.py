@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from lunacore import loopback
 from lunacore.config import IdentitySettings
 from lunacore.errors import ConfigError, KeyringError, StoreUnavailable
 from lunacore_backends import local_files
@@ -91,14 +91,8 @@ def key_id(key: Ed25519PrivateKey) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address leads to this very machine."""
-    name = host.lower().rstrip(".").removeprefix("[").removesuffix("]")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    """Whether a host name or address, as operators write it, leads to this very machine."""
+    return loopback.is_loopback(host.lower().rstrip(".").removeprefix("[").removesuffix("]"))
 
 
 def _require_loopback(config: Config) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lunacore.config import Config, TokenizerSettings
 from lunacore.errors import ConfigError, LunaCoreError, StoreUnavailable
 from lunacore_http.demo.places import LOOPBACK
+from lunacore_http.listening import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,10 +218,7 @@ def _require_free_ports(config: Config, places: Places) -> None:
 
 def _require_free(host: str, port: int, what: str, setting: str) -> None:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        free_address(host, port)
     except OSError as problem:
         raise ConfigError(
             f"port {port} on {host}, where {what} is to listen, cannot be used: {problem.strerror or problem}; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import math
 import os
 import ssl
@@ -15,6 +14,7 @@ from attrs import field, frozen
 
 from lunacore import durations
 from lunacore.errors import ConfigError, InvalidRequest
+from lunacore.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ def checked(
         ConfigError: naming the setting that is wrong.
     """
     public = _web_url(tokenizer_url, "tokenizer_url")
-    if public.startswith("http://") and not _names_loopback(public):
+    if public.startswith("http://") and not is_loopback(urlsplit(public).hostname or ""):
         raise ConfigError("tokenizer_url must start with https:// unless it names a loopback address")
     return Settings(
         tokenizer_url=public,
@@ -192,16 +192,6 @@ def _web_url(given: object, name: str) -> str:
     ):
         raise ConfigError(f"{name} must be a URL such as https://secure.example.com")
     return url
-
-
-def _names_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _timeout(given: object) -> float:
