@@ -99,6 +99,11 @@ class Failures:
             raise self._unavailable(
                 "what answers there does not speak S3; check endpoint, and that no proxy answers in its place"
             ) from error
+        except ValueError as error:
+            # minio-py's, at a date that is not in UTC, say.
+            raise self._unavailable(
+                "the service's answer cannot be read; its dates must be in UTC (start SeaweedFS with TZ=UTC)"
+            ) from error
 
     def from_answer(self, error: S3Error) -> Conflict | TokenNotFound | StoreUnavailable:
         """What an error that the service named means."""

@@ -357,6 +357,17 @@ def test_what_is_no_s3(service: tuple[type[Told], str], body: bytes, content_typ
             action()
 
 
+def test_dates_that_are_not_in_utc(service: tuple[type[Told], str]) -> None:
+    handler, url = service
+    handler.headers_told = {"content-type": "application/xml"}
+    handler.body = (
+        f"<ListBucketResult><Name>bucket</Name><Contents><Key>{NAME.hex()}</Key>"
+        "<LastModified>2026-11-22T08:00:00+02:00</LastModified><Size>1</Size></Contents></ListBucketResult>"
+    ).encode()
+    with pytest.raises(StoreUnavailable, match="UTC"):
+        opened(f"{url}&region=x").scan()
+
+
 def test_parts_grow_with_the_value(tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb+") as file:
         file.truncate(1 << 40)
