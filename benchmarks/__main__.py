@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from benchmarks.figures import Scale, Section
 
 # Each in a module of its own, which is loaded when it is asked for, as are the plots: what they need takes seconds to load.
-GROUPS: Final = {"core": "core", "http": "serving", "transfer": "transfer", "memory": "memory", "browser": "browsing"}
+GROUPS: Final = {
+    "core": "core",
+    "http": "serving",
+    "growth": "growth",
+    "workers": "scaling",
+    "transfer": "transfer",
+    "memory": "memory",
+    "browser": "browsing",
+}
+_LOADED: Final = ("http", "growth", "workers", "memory")
+"""Groups that put a server under load."""
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -93,8 +103,9 @@ def _check_programs(groups: Sequence[str]) -> None:
     """See at once, and not after the first groups, that nothing is missing."""
     if find_spec("matplotlib") is None:
         raise BenchmarkError("plots need matplotlib (dependency group bench): run make setup")
-    if "http" in groups:
+    if any(name in _LOADED for name in groups):
         load.check_generator()
+    if "http" in groups:
         openbao.check_program()
     if "browser" in groups:
         browsing.check_program()

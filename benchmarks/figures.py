@@ -124,6 +124,9 @@ class Scale:
         sizes: of the values that are transferred, in bytes.
         transfer_seconds: after which a size is not repeated further within a round.
         memory_sizes: of the values whose transfer is watched for memory, in bytes; the first is compared with the last.
+        memory_requests: after which a worker's memory is looked at once more.
+        records: that record stores hold whose speed is compared; the first is compared with the last.
+        workers: how many processes serve, one number after another.
     """
 
     rounds: int
@@ -134,6 +137,9 @@ class Scale:
     sizes: tuple[int, ...]
     transfer_seconds: float
     memory_sizes: tuple[int, ...]
+    memory_requests: int
+    records: tuple[int, ...]
+    workers: tuple[int, ...]
 
 
 _SMALL = (1, 1_000, 100_000)
@@ -146,6 +152,9 @@ QUICK = Scale(
     sizes=(1, 100_000),
     transfer_seconds=0.0,
     memory_sizes=(1_000_000, 4_000_000),
+    memory_requests=200,
+    records=(200, 1_000),
+    workers=(1, 2),
 )
 DEFAULT = Scale(
     rounds=5,
@@ -156,6 +165,9 @@ DEFAULT = Scale(
     sizes=(*_SMALL, 1_000_000, 10_000_000, 100_000_000),
     transfer_seconds=0.3,
     memory_sizes=(30_000_000, 300_000_000),
+    memory_requests=50_000,
+    records=(1_000, 10_000, 100_000, 1_000_000),
+    workers=(1, 2, 4),
 )
 FULL = Scale(
     rounds=9,
@@ -166,6 +178,9 @@ FULL = Scale(
     sizes=(*_SMALL, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000),
     transfer_seconds=1.0,
     memory_sizes=(30_000_000, 300_000_000, 3_000_000_000),
+    memory_requests=1_000_000,
+    records=(1_000, 10_000, 100_000, 1_000_000, 10_000_000),
+    workers=(1, 2, 4),
 )
 
 

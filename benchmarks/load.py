@@ -61,8 +61,8 @@ def check_generator() -> None:
     """
     if shutil.which("wrk") is None:
         raise BenchmarkError(
-            "the group http needs the load generator wrk: install it (Debian, Ubuntu: apt install wrk; Fedora: dnf install "
-            "wrk), or name the other groups: python -m benchmarks core transfer memory"
+            "the groups http, growth, workers and memory need the load generator wrk: install it (Debian, Ubuntu: apt install "
+            "wrk; Fedora: dnf install wrk), or name the other groups: python -m benchmarks core transfer browser"
         )
 
 

@@ -1,4 +1,4 @@
-"""Memory while large values pass: the server's worker, and the library (group ``memory``)."""
+"""Memory while large values pass, in the server's worker and in the library, and after many requests (group ``memory``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks import load, serving
 from benchmarks.bare_server import module_path
 from benchmarks.figures import Book, Section, paragraphs
 from benchmarks.processes import BenchmarkError, pinned, two_cores
 from benchmarks.tickets import TicketClient
-from benchmarks.tokenizer_server import LIMITS, TokenizerServer
+from benchmarks.tokenizer_server import LIMITS, TokenizerServer, detokenize_request
 from benchmarks.transfer import label
 from benchmarks.ways import Tickets
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 BEFORE: Final = "before MB"
 UP: Final = "peak, upload MB"
 DOWN: Final = "peak, download MB"
+EARLY: Final = "after 1,000 requests"
+RESIDENT: Final = "resident MB"
 _MEGABYTE: Final = 1_000_000
 _ROUNDS: Final = 3
 _SMALL: Final = b"4111 1111 1111 1111"
 _ALLOWED_GROWTH: Final = 1.2
+_EARLY: Final = 1_000
+_SPELL_SECONDS: Final = 2.0
 
 _METHOD: Final = paragraphs(
     """
@@ -44,10 +49,49 @@ Library: a program that puts a file away and reads it again in pieces of 1 MiB.
 )
 
 
+_LASTING: Final = paragraphs(
+    """
+What a worker of the embedded default has resident after its first thousand calls of /detokenize, and after many more, for
+tokens of several sessions.
+"""
+)
+
+
 def measure(surroundings: Surroundings) -> list[Section]:
     """Run the group."""
     cores = two_cores()
     folder = surroundings.folder("memory")
+    return [_while_values_pass(surroundings, folder, cores), _after_many_requests(surroundings, folder / "many", cores)]
+
+
+def _after_many_requests(surroundings: Surroundings, folder: Path, cores: Cores) -> Section:
+    scale, book = surroundings.scale, Book()
+    late = f"after {scale.memory_requests:,} requests"
+    with TokenizerServer(folder, core=cores.server) as tokenizer:
+        kept = serving.fill(tokenizer, scale.tokens, surroundings.value)
+        requests = [detokenize_request(headers, [token]) for headers, some in kept for token in some]
+        file = load.write_requests(folder / "requests", requests, tokenizer.port)
+        answered = 0
+        for subject, goal in ((EARLY, _EARLY), (late, scale.memory_requests)):
+            surroundings.say(f"memory {subject}")
+            while answered < goal:
+                told = load.run(
+                    file, tokenizer.port, core=cores.load, connections=scale.connections, seconds=_SPELL_SECONDS
+                )
+                answered += told.requests
+            book.note(subject, RESIDENT, tokenizer.process.memory() / _MEGABYTE)
+    growth = book.ratio(f"{late} ÷ {EARLY}", (late, RESIDENT), (EARLY, RESIDENT), at_most=_ALLOWED_GROWTH)
+    return Section(
+        name="memory.lasting",
+        title="Memory of a worker after many requests",
+        method=_LASTING,
+        settings={"requests": scale.memory_requests, "tokens": scale.tokens, "connections": scale.connections},
+        figures=book.figures(),
+        ratios=(growth,),
+    )
+
+
+def _while_values_pass(surroundings: Surroundings, folder: Path, cores: Cores) -> Section:
     rounds = min(_ROUNDS, surroundings.scale.rounds)
     book = Book()
     for number in range(1, rounds + 1):
@@ -57,7 +101,7 @@ def measure(surroundings: Surroundings) -> list[Section]:
             here = folder / f"{number}-{size}"
             _note(book, _server_name(size), _server(here / "server", source, size, cores))
             _note(book, _library_name(size), _library(here / "library", source, cores))
-    return [_section(book, surroundings, rounds, cores)]
+    return _section(book, surroundings, rounds, cores)
 
 
 def _note(book: Book, subject: str, found: dict[str, int]) -> None:
@@ -108,7 +152,7 @@ def _library_name(size: int) -> str:
 def _section(book: Book, surroundings: Surroundings, rounds: int, cores: Cores) -> Section:
     sizes = surroundings.scale.memory_sizes
     return Section(
-        name="memory",
+        name="memory.values",
         title="Memory while large values pass",
         method=_METHOD,
         settings={

@@ -10,9 +10,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from benchmarks import browsing, memory, report, serving, transfer
+from benchmarks import browsing, growth, memory, report, serving, tokenizing, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,23 +39,28 @@ _LETTERS: Final = 18
 """Of the small print, in an inch."""
 
 _MEGABYTE: Final = 1_000_000
+_LABELLED: Final = 0.04
+"""Share of the whole from which a part has room for its figure."""
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Draw every group of the run; the files."""
-    drawings: dict[str, Callable[[Sequence[Section]], Sheet]] = {
-        "core": _core,
-        "http": _http,
-        "transfer": _transfer,
-        "memory": _memory,
-        "browser": _browser,
+    drawings: dict[str, tuple[str, Callable[[Sequence[Section]], Sheet]]] = {
+        "core": ("core", _core),
+        "core-parts": ("core", _parts),
+        "http": ("http", _http),
+        "growth": ("growth", _growth),
+        "workers": ("workers", _workers),
+        "transfer": ("transfer", _transfer),
+        "memory": ("memory.values", _memory),
+        "browser": ("browser", _browser),
     }
     drawn = []
     with plt.rc_context(
         {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
     ):
-        for name, drawing in drawings.items():
-            sections = [one for one in run.sections if one.name.partition(".")[0] == name]
+        for name, (wanted, drawing) in drawings.items():
+            sections = [one for one in run.sections if wanted in (one.name, one.name.partition(".")[0])]
             if sections:
                 drawn.append(_save(drawing(sections), run, folder / f"{name}.png"))
     return drawn
@@ -78,6 +84,36 @@ def _core(sections: Sequence[Section]) -> Sheet:
     _bars(axes, section, section.quantities[0], section.subjects, title, logarithmic=True)
     axes.set_xlabel("Bars: median of the rounds; lines: lowest to highest")
     return sheet
+
+
+def _parts(sections: Sequence[Section]) -> Sheet:
+    """What the time of one call goes to: the parts that are measured by themselves, and what is left."""
+    (section,) = sections
+    sheet, axes = plt.subplots(figsize=(11, 3.6))
+    for place, (whole, names) in enumerate(tokenizing.PARTS.items()):
+        parts = {name: _median(section, name, section.quantities[0]) for name in names}
+        parts["the rest: the calls between them"] = max(
+            0.0, _median(section, whole, section.quantities[0]) - sum(parts.values())
+        )
+        begin = 0.0
+        for name, amount in parts.items():
+            bars = axes.barh(place, amount, left=begin, height=0.6, color=_part_colour(name), edgecolor="white")
+            if amount > sum(parts.values()) * _LABELLED:
+                axes.bar_label(bars, labels=[report.amount(amount)], label_type="center", fontsize=8)
+            begin += amount
+    axes.set_yticks(range(len(tokenizing.PARTS)), list(tokenizing.PARTS))
+    axes.invert_yaxis()
+    axes.set_title("What the time of a call goes to, µs", loc="left")
+    drawn = dict.fromkeys([name for names in tokenizing.PARTS.values() for name in names])
+    drawn["the rest: the calls between them"] = None
+    handles = [Patch(color=_part_colour(name), label=name) for name in drawn]
+    axes.legend(handles=handles, fontsize=8, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    return sheet
+
+
+def _part_colour(name: str) -> Any:  # noqa: ANN401 - matplotlib's colours
+    names = list(dict.fromkeys(one for names in tokenizing.PARTS.values() for one in names))
+    return mpl.colormaps["tab20"](names.index(name)) if name in names else GREY
 
 
 def _http(sections: Sequence[Section]) -> Sheet:
@@ -116,6 +152,36 @@ def _transfer(sections: Sequence[Section]) -> Sheet:
         axes.set_xlabel("size of the value")
     all_axes[0].set_ylabel("milliseconds, median of the rounds (less is better)")
     all_axes[0].legend(fontsize=8, frameon=False)
+    return sheet
+
+
+def _growth(sections: Sequence[Section]) -> Sheet:
+    (section,) = sections
+    sheet, axes = plt.subplots(figsize=(9, 4.6))
+    lines: dict[str, list[tuple[int, Figure]]] = {}
+    for subject in section.subjects:
+        stores, count = growth.named(subject)
+        lines.setdefault(stores, []).append((count, _figure(section, subject, serving.RATE)))
+    for colour, (stores, points) in zip((BLUE, ORANGE, GREEN), lines.items(), strict=False):
+        counts = [count for count, _ in points]
+        medians = [figure.median for _, figure in points]
+        lowest = [figure.median - min(figure.rounds) for _, figure in points]
+        highest = [max(figure.rounds) - figure.median for _, figure in points]
+        axes.errorbar(counts, medians, yerr=(lowest, highest), label=stores, color=colour, marker="o", capsize=3)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.15 * max(max(figure.rounds) for points in lines.values() for _, figure in points))
+    axes.grid(visible=True, axis="y", color="#DDDDDD")
+    axes.set_title("/detokenize, requests/s of one worker; median, and lowest to highest", loc="left", fontsize=10)
+    axes.set_xlabel("records in the store")
+    axes.legend(fontsize=8, frameon=False)
+    return sheet
+
+
+def _workers(sections: Sequence[Section]) -> Sheet:
+    (section,) = sections
+    sheet, (rate, processor) = plt.subplots(1, 2, figsize=(12, 1.8 + 0.4 * len(section.subjects)))
+    _bars(rate, section, serving.RATE, section.subjects, "/detokenize: requests/s, more is better")
+    _bars(processor, section, serving.PROCESSOR, section.subjects, "CPU µs a request, less is better")
     return sheet
 
 
@@ -178,6 +244,8 @@ def _colour(subject: str) -> str:
     others = (
         ("bare Falcon", GREY),
         ("OpenBao", ORANGE),
+        ("Fernet", GREEN),
+        ("PostgreSQL", ORANGE),
         ("botocore", VERMILION),
         ("minio-py", ORANGE),
         ("plain", GREY),

@@ -25,7 +25,9 @@ _POLL_SECONDS: Final = 0.05
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _RESET_PEAK: Final = "5"
 # The affinity is set before the program starts, since some (Go's runtime) look at it only then.
-_PINNED: Final = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execvp(sys.argv[2], sys.argv[2:])"
+_PINNED: Final = (
+    "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 
 
 class BenchmarkError(Exception):
@@ -50,9 +52,15 @@ def two_cores() -> Cores:
     return Cores(usable[0], usable[min(1, len(usable) - 1)])
 
 
-def pinned(core: int, command: Sequence[str]) -> list[str]:
-    """The command that runs ``command`` on one core."""
-    return [sys.executable, "-c", _PINNED, str(core), *command]
+def all_cores() -> tuple[int, ...]:
+    """Every core that this process may use."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def pinned(core: int | tuple[int, ...], command: Sequence[str]) -> list[str]:
+    """The command that runs ``command`` on one core, or on several."""
+    cores = core if isinstance(core, tuple) else (core,)
+    return [sys.executable, "-c", _PINNED, ",".join(map(str, cores)), *command]
 
 
 @contextlib.contextmanager
@@ -71,7 +79,7 @@ class Server:
 
     Args:
         command: program and arguments.
-        core: that it and its children may use.
+        core: that it and its children may use; several, where it is to have more than one.
         ready: says whether it answers; asked until it does.
         folder: its working directory, and where its output goes.
         environment: what to add to the environment.
@@ -82,7 +90,7 @@ class Server:
         self,
         command: Sequence[str],
         *,
-        core: int,
+        core: int | tuple[int, ...],
         ready: Callable[[], bool],
         folder: Path,
         environment: Mapping[str, str] | None = None,

@@ -15,6 +15,7 @@ from attrs import frozen
 from benchmarks import load, tokenizer_server
 from benchmarks.bare_server import PATH as ECHO
 from benchmarks.bare_server import BareServer
+from benchmarks.fernet_server import FernetServer, read_request, write_request
 from benchmarks.figures import Book, Section, paragraphs
 from benchmarks.load import Request
 from benchmarks.openbao import OpenBao
@@ -47,6 +48,8 @@ DETOKENIZE: Final = "LunaCore /detokenize"
 TOKENIZE: Final = "LunaCore /tokenize"
 DECRYPT: Final = "OpenBao transit/decrypt"
 ENCRYPT: Final = "OpenBao transit/encrypt"
+COLUMN_READ: Final = "Fernet column: read"
+COLUMN_WRITE: Final = "Fernet column: write"
 
 _SESSIONS: Final = 50
 _METHOD: Final = paragraphs(
@@ -65,12 +68,15 @@ options.
 OpenBao: transit in development mode, which keeps everything in memory and writes no audit log. decrypt and encrypt
 carry the value itself; LunaCore's calls hand out tickets, and the value goes to the object store and not through the
 tokenizer.
+
+Fernet column: a Falcon handler that encrypts into a column of SQLite and decrypts from it, on the same server. The
+application holds the key and sees every value; there are no grants, no sessions and no audit log.
 """
 )
 
 
 @frozen
-class _Subject:
+class Subject:
     """Who is put under load, and with what. ``tokens`` is how many each request is about."""
 
     name: str
@@ -90,12 +96,12 @@ def measure(surroundings: Surroundings) -> list[Section]:
     with ExitStack() as stack:
         subjects = _subjects(stack, surroundings, cores)
         surroundings.say("warming up")
-        _warm_up(subjects, cores, surroundings.scale)
+        warm_up(subjects, cores, surroundings.scale)
         book = Book()
         for number in surroundings.rounds():
             for subject in subjects:
                 surroundings.say(f"round {number}: {subject.name}")
-                _load(book, subject, cores, surroundings.scale)
+                put_under_load(book, subject, cores, surroundings.scale)
     return [_section(book, surroundings, cores)]
 
 
@@ -104,29 +110,30 @@ def batch_of(name: str) -> str:
     return f"{name}{IN_BATCHES}"
 
 
-def _subjects(stack: ExitStack, surroundings: Surroundings, cores: Cores) -> list[_Subject]:
+def _subjects(stack: ExitStack, surroundings: Surroundings, cores: Cores) -> list[Subject]:
     folder = surroundings.folder("http")
     tokenizer = stack.enter_context(TokenizerServer(folder / "tokenizer", core=cores.server))
     bare = stack.enter_context(BareServer(folder / "bare", core=cores.server))
     bao = stack.enter_context(OpenBao(folder / "openbao", core=cores.server))
+    column = stack.enter_context(FernetServer(folder / "fernet", core=cores.server))
     surroundings.say(f"putting {surroundings.scale.tokens} values away")
-    kept = _fill(tokenizer, surroundings.scale.tokens, surroundings.value)
+    kept = fill(tokenizer, surroundings.scale.tokens, surroundings.value)
     values = [surroundings.value(VALUE_BYTES) for _ in range(surroundings.scale.tokens)]
     ciphertexts = [one for some in _parts(values, BATCH) for one in bao.encrypt(some)]
     bao.check_decrypts(ciphertexts[0], values[0])
 
-    def subject(name: str, server: Server, port: int, requests: Sequence[Request], tokens: int) -> _Subject:
+    def subject(name: str, server: Server, port: int, requests: Sequence[Request], tokens: int) -> Subject:
         file = folder / f"{len(list(folder.glob('*.requests')))}.requests"
-        return _Subject(name, server, port, load.write_requests(file, requests, port), tokens)
+        return Subject(name, server, port, load.write_requests(file, requests, port), tokens)
 
-    found: list[_Subject] = []
+    found: list[Subject] = []
     for size in (1, BATCH):
         name = batch_of if size > 1 else str
         detokenize = [detokenize_request(headers, some) for headers, tokens in kept for some in _parts(tokens, size)]
         tokenize = [tokenize_request(headers, size) for headers, _ in kept]
         echo = [Request(ECHO, one.headers, one.body) for one in detokenize]
-        _check(tokenizer, detokenize[0])
-        _check(tokenizer, tokenize[0])
+        check_request(tokenizer, detokenize[0])
+        check_request(tokenizer, tokenize[0])
         found += [
             subject(name(FLOOR), bare.process, bare.port, echo, size),
             subject(name(DETOKENIZE), tokenizer.process, tokenizer.port, detokenize, size),
@@ -142,10 +149,16 @@ def _subjects(stack: ExitStack, surroundings: Surroundings, cores: Cores) -> lis
                 name(ENCRYPT), bao.process, bao.port, [bao.encrypt_request(some) for some in _parts(values, size)], size
             ),
         ]
-    return found
+    texts = [one.hex()[:VALUE_BYTES] for one in values]
+    rows = column.write(texts)
+    return [
+        *found,
+        subject(COLUMN_READ, column.process, column.port, [read_request(one) for one in rows], 1),
+        subject(COLUMN_WRITE, column.process, column.port, [write_request(one) for one in texts], 1),
+    ]
 
 
-def _fill(
+def fill(
     tokenizer: TokenizerServer, count: int, value: Callable[[int], bytes]
 ) -> list[tuple[Mapping[str, str], list[str]]]:
     """Put values away as frame and application do together; headers of each session and the tokens that it may read."""
@@ -178,7 +191,7 @@ def _parts(things: Sequence[T], size: int) -> list[Sequence[T]]:
     return [things[at : at + size] for at in range(0, len(things) - size + 1, size)]
 
 
-def _check(tokenizer: TokenizerServer, request: Request) -> None:
+def check_request(tokenizer: TokenizerServer, request: Request) -> None:
     """See that a request succeeds with every item of its batch, of which a status tells nothing."""
     answer = httpx.post(
         f"{tokenizer.url}{request.path}",
@@ -189,14 +202,16 @@ def _check(tokenizer: TokenizerServer, request: Request) -> None:
     tokenizer_server.check(request.path, answer)
 
 
-def _warm_up(subjects: Sequence[_Subject], cores: Cores, scale: Scale) -> None:
+def warm_up(subjects: Sequence[Subject], cores: Cores, scale: Scale) -> None:
+    """Let every subject load what it loads at the first requests."""
     if scale.load_seconds < 1:
         return
     for subject in subjects:
         load.run(subject.requests, subject.port, core=cores.load, connections=scale.connections, seconds=1)
 
 
-def _load(book: Book, subject: _Subject, cores: Cores, scale: Scale) -> None:
+def put_under_load(book: Book, subject: Subject, cores: Cores, scale: Scale) -> None:
+    """One round of one subject."""
     before = subject.server.cpu_seconds()
     told = load.run(
         subject.requests, subject.port, core=cores.load, connections=scale.connections, seconds=scale.load_seconds
@@ -240,6 +255,8 @@ def _ratios(book: Book) -> tuple[Ratio, ...]:
         rate("/detokenize ÷ bare Falcon", DETOKENIZE, FLOOR, at_least=0.35),
         rate("/detokenize ÷ OpenBao decrypt", DETOKENIZE, DECRYPT, at_least=2.5),
         rate("/tokenize ÷ OpenBao encrypt", TOKENIZE, ENCRYPT),
+        rate("/detokenize ÷ Fernet column: read", DETOKENIZE, COLUMN_READ),
+        rate("/tokenize ÷ Fernet column: write", TOKENIZE, COLUMN_WRITE),
         book.ratio("p99 of /detokenize ÷ p99 of bare Falcon", (DETOKENIZE, TAIL), (FLOOR, TAIL), at_most=3.0),
         rate("/detokenize: tokens/s in batches ÷ singles", batch_of(DETOKENIZE), DETOKENIZE, TOKENS, at_least=3.0),
         rate("/tokenize: tokens/s in batches ÷ singles", batch_of(TOKENIZE), TOKENIZE, TOKENS),

@@ -71,12 +71,14 @@ class Issuer:
 
 
 class TokenizerServer:
-    """``lunacore serve`` with one worker, as a context manager.
+    """``lunacore serve`` as a context manager.
 
     Args:
         folder: for data, keys and output.
         core: to serve on.
         objects: the setting ``tokenizer.objects``, empty for the embedded default and its gateway.
+        stores: further settings of ``[tokenizer]``, such as ``records`` and ``grants``.
+        workers: processes that serve.
         environment: what to add to the environment.
         host: that browsers know 127.0.0.1 by.
         app_origins: whose pages may embed the Secure Frame.
@@ -86,8 +88,10 @@ class TokenizerServer:
         self,
         folder: Path,
         *,
-        core: int,
+        core: int | tuple[int, ...],
         objects: str = "",
+        stores: Mapping[str, str] | None = None,
+        workers: int = 1,
         environment: Mapping[str, str] | None = None,
         host: str = "127.0.0.1",
         app_origins: Sequence[str] = (),
@@ -104,6 +108,8 @@ class TokenizerServer:
                 "data_dir": str(folder / "data"),
                 "objects": objects,
                 "public_url": self.public_url,
+                "workers": workers,
+                **(stores or {}),
             },
             "frame": {"app_origins": list(app_origins)},
             **LIMITS,

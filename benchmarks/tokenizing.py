@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from falcon.testing import create_environ
 from prometheus_client import CollectorRegistry
 
-from benchmarks import bare_server
+from benchmarks import bare_server, presigning
 from benchmarks.operations import Operation, calls
 from benchmarks.processes import BenchmarkError
 from benchmarks.tokenizer_server import LIMITS, METADATA, Issuer, detokenize_request, tokenize_request
@@ -25,7 +25,7 @@ from lunacore.grants import GrantType
 from lunacore.identity import Call, Identity, Role, Session, operator
 from lunacore.lookup import Found
 from lunacore.outcomes import only
-from lunacore.records import Contents, OperatorFields, Placement, ValueFormat
+from lunacore.records import Contents, OperatorFields, Placement, Record, ValueFormat
 from lunacore.sessions import session_hash
 from lunacore.tickets import NewValue
 from lunacore_http import logs
@@ -50,7 +50,22 @@ TOKENIZE_BATCH: Final = f"tokenize: token of a batch of {BATCH}"
 DETOKENIZE: Final = "detokenize"
 DETOKENIZE_BATCH: Final = f"detokenize: token of a batch of {BATCH}"
 WSGI_DETOKENIZE: Final = "WSGI call: /detokenize"
+WSGI_TOKENIZE: Final = "WSGI call: /tokenize"
 WSGI_BARE: Final = "WSGI call: bare Falcon"
+_DERIVE: Final = "derive a token's keys"
+_CHECK_GRANT: Final = "check a grant"
+_READ: Final = "read a record"
+_OPEN: Final = "open a record"
+_SEAL: Final = "seal a record"
+_MINT: Final = "mint a token"
+_WRITE: Final = "write a record"
+_ALLOW: Final = "write two grants"
+_AUDIT: Final = "write an audit line"
+PARTS: Final = {
+    WSGI_DETOKENIZE: (WSGI_BARE, _CHECK_GRANT, _DERIVE, _READ, _OPEN, _AUDIT, presigning.LUNACORE),
+    WSGI_TOKENIZE: (WSGI_BARE, _MINT, _DERIVE, _SEAL, _WRITE, _ALLOW, _AUDIT, presigning.LUNACORE),
+}
+"""The parts of a call that are measured by themselves, too."""
 
 _SEALED: Final = NewValue(metadata=METADATA, value_format=ValueFormat.SEALED_V1)
 _SESSION_ID: Final = "session-1"
@@ -128,16 +143,38 @@ def _steps(held: _Held) -> list[Operation]:
         request="0" * 24,
     )
     return [
-        calls("mint a token", lambda: tokens.mint(os.urandom)),
-        calls("derive a token's keys", lambda: keys.token_keys(tenant_key, canonical)),
-        calls("seal a record", lambda: lookup.seal(presented, contents, fields, due=now)),
-        calls("open a record", lambda: Found(presented, lookup.open(record)).contents()),
-        calls("read a record", lambda: deployment.records.get([record.name])),
+        calls(_MINT, lambda: tokens.mint(os.urandom)),
+        calls(_DERIVE, lambda: keys.token_keys(tenant_key, canonical)),
+        calls(_SEAL, lambda: lookup.seal(presented, contents, fields, due=now)),
+        calls(_OPEN, lambda: Found(presented, lookup.open(record)).contents()),
+        calls(_READ, lambda: deployment.records.get([record.name])),
+        _writes(deployment, record),
         calls(
-            "check a grant", lambda: deployment.tokenizer.grants.expiries(session, [canonical], GrantType.READ, now=now)
+            _ALLOW,
+            lambda: deployment.tokenizer.grants.allow(
+                session, [canonical], tuple(GrantType), now=now, expires=now + 3600
+            ),
         ),
-        calls("write an audit line", lambda: deployment.audit.write([event])),
+        calls(
+            _CHECK_GRANT, lambda: deployment.tokenizer.grants.expiries(session, [canonical], GrantType.READ, now=now)
+        ),
+        calls(_AUDIT, lambda: deployment.audit.write([event])),
     ]
+
+
+def _writes(deployment: Deployment, like: Record) -> Operation:
+    """To write records, each under a name of its own, to the disk."""
+
+    def prepare(count: int) -> Callable[[], None]:
+        records = [Record(os.urandom(len(like.name)), like.body) for _ in range(count)]
+
+        def run() -> None:
+            for one in records:
+                deployment.records.create([one])
+
+        return run
+
+    return Operation(_WRITE, prepare)
 
 
 def _calls(held: _Held) -> list[Operation]:
@@ -163,7 +200,7 @@ def _wsgi_calls(stack: ExitStack, held: _Held) -> list[Operation]:
     single = detokenize_request(headers, held.tokens[:1])
     return [
         _wsgi(WSGI_DETOKENIZE, app, single),
-        _wsgi("WSGI call: /tokenize", app, tokenize_request(headers, 1)),
+        _wsgi(WSGI_TOKENIZE, app, tokenize_request(headers, 1)),
         _wsgi(WSGI_BARE, bare_server.create(), evolve(single, path=bare_server.PATH)),
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import load, processes, report, s3_servers
+from benchmarks import load, planning, processes, report, s3_servers
 from benchmarks.figures import Book, Ratio, Section
 
 ROOT = Path(__file__).parents[2]
@@ -98,12 +98,72 @@ def test_core(tmp_path: Path) -> None:
 @pytest.mark.servers
 def test_http(tmp_path: Path) -> None:
     if shutil.which("wrk") is None:
-        assert "needs the load generator wrk" in run(tmp_path, "http").stderr
+        assert "need the load generator wrk" in run(tmp_path, "http").stderr
         return
     measured = subjects(results(tmp_path, "http"), "http")
     singles = ["bare Falcon: parse and echo", "LunaCore /detokenize", "LunaCore /tokenize"]
     singles += ["OpenBao transit/decrypt", "OpenBao transit/encrypt"]
-    assert measured == [*singles, *(f"{one}, 100 a batch" for one in singles)]
+    columns = ["Fernet column: read", "Fernet column: write"]
+    assert measured == [*singles, *(f"{one}, 100 a batch" for one in singles), *columns]
+
+
+@pytest.mark.long
+@pytest.mark.servers
+def test_growth_and_what_is_planned_from_it(tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        assert "need the load generator wrk" in run(tmp_path, "growth").stderr
+        return
+    written = results(tmp_path, "http", "growth")
+    measured = subjects(written, "growth")
+    assert measured[:2] == ["SQLite, 200 records", "SQLite, 1,000 records"]
+    (folder,) = tmp_path.iterdir()
+    assert planning.main([str(folder / "results.json")]) == 0
+
+
+@pytest.mark.long
+@pytest.mark.servers
+def test_workers(tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        assert "need the load generator wrk" in run(tmp_path, "workers").stderr
+        return
+    assert subjects(results(tmp_path, "workers"), "workers")[:2] == ["SQLite, 1 worker", "SQLite, 2 workers"]
+
+
+def a_run(*figures: tuple[str, str, str, float]) -> dict[str, Any]:
+    named: dict[str, list[dict[str, Any]]] = {}
+    for section, subject, quantity, median in figures:
+        named.setdefault(section, []).append({"subject": subject, "quantity": quantity, "median": median})
+    return {"sections": [{"name": name, "figures": found} for name, found in named.items()]}
+
+
+def test_a_plan_follows_from_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(
+        json.dumps(
+            a_run(
+                ("http", "LunaCore /detokenize", "requests/s", 1000.0),
+                ("http", "LunaCore /tokenize", "requests/s", 500.0),
+                ("growth", "SQLite, 1,000 records", "bytes/record", 9999.0),
+                ("growth", "SQLite, 1,000,000 records", "bytes/record", 500.0),
+            )
+        ),
+        encoding="utf-8",
+    )
+    assert planning.main([str(path), "--reads", "25.92", "--turnover", "0", "--share", "0.5"]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert "records on SQLite" in head
+    last = [cell.strip() for cell in rows[-1].strip("|").split("|")]
+    # 10^9 tokens, 25.92 reads in 30 days each: 10,000 a second, 100,000 at a peak of ten times that.
+    assert last[:2] == ["1,000,000,000", "100,000"]
+    assert last[3] == "200"
+    assert last[4] == "500.0 GB"
+
+
+def test_a_plan_needs_both_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(a_run(("core", "mint a token", "µs", 1.0))), encoding="utf-8")
+    assert planning.main([str(path)]) == 1
+    assert "http and growth" in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -121,7 +181,12 @@ def test_transfer(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.servers
 def test_memory(tmp_path: Path) -> None:
-    measured = subjects(results(tmp_path, "memory"), "memory")
+    if shutil.which("wrk") is None:
+        assert "need the load generator wrk" in run(tmp_path, "memory").stderr
+        return
+    written = results(tmp_path, "memory")
+    assert subjects(written, "memory.lasting") == ["after 1,000 requests", "after 200 requests"]
+    measured = subjects(written, "memory.values")
     assert measured == ["server's worker, 1 MB", "library, 1 MB", "server's worker, 4 MB", "library, 4 MB"]
 
 
@@ -161,7 +226,7 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
     ended = run(tmp_path, "cores")
     assert ended.returncode == 1
     assert "'cores'" in ended.stderr
-    assert "core, http, transfer, memory, browser" in ended.stderr
+    assert "core, http, growth, workers" in ended.stderr
 
 
 def test_a_request_goes_over_the_wire_as_http() -> None:
