@@ -201,7 +201,16 @@ def _load_in_worker(load: Callable[[], App[Request, Response]]) -> App[Request, 
     granian's handler until it is killed.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    Thread(target=_end_with_parent, name="lunacore-parent", daemon=True).start()
     return load()
+
+
+def _end_with_parent() -> None:
+    """Stop this worker when the main process is gone without having told it, or nothing would ever stop it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -332,6 +332,25 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         assert server.process.wait(WAIT_SECONDS) == 0
 
 
+def test_workers_do_not_outlive_the_main_process(tmp_path: Path) -> None:
+    with TokenizerServer(tmp_path, workers=2) as server:
+        workers = workers_of(server)
+        assert server.process is not None
+        assert len(workers) == 2
+        server.process.kill()
+        server.process.wait()
+        wait_for(lambda: not any(is_running(pid) for pid in workers))
+        wait_for(lambda: not accepts(server.port))
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class _Ended:
     """Stands for granian after its workers have ended: were they told to?"""
 
