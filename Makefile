@@ -45,7 +45,7 @@ lock: ## resolve pyproject.toml into requirements/*.txt (LOCK_FLAGS=--upgrade fo
 	@test -x $(BIN)/uv || { echo "make lock needs uv in $(VENV): run make setup first" >&2; exit 1; }
 	$(LOCK) $(LOCK_FLAGS) --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt requirements/bootstrap.in -o requirements/bootstrap.txt
-	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt --extra server --extra s3 pyproject.toml -o requirements/server.txt
+	$(LOCK) $(LOCK_FLAGS) --constraints requirements/dev.txt --extra server --extra s3 --extra postgresql --extra redis pyproject.toml -o requirements/server.txt
 
 # Servers of other projects that tests and benchmarks run against: too big for requirements, kept between runs.
 # To add one, write a rule whose target is .tools/NAME-VERSION/PROGRAM, which makes it under a temporary name from sources that
@@ -54,9 +54,13 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .tools/minio-$(MINIO_VERSION)/minio
 MC_VERSION := v0.0.0-20250313080218-cf909e1063a9
 MC := .tools/mc-$(MC_VERSION)/mc
-TYPESCRIPT_VERSION := 5.9.3
-TYPESCRIPT := .tools/typescript-$(TYPESCRIPT_VERSION)/node_modules/.bin/tsc
-TOOLS := $(MINIO) $(MC) $(TYPESCRIPT)
+# What npm makes ends with this file, which npm itself writes last.
+JAVASCRIPT := .tools/javascript/node_modules/.package-lock.json
+TYPESCRIPT := .tools/javascript/node_modules/.bin/tsc
+DEMO_REACT := lunacore_http/demo/react/dist/page.js
+# The demo and the tests do without their npm parts where there is no npm, and say so.
+NPM_PARTS = $(if $(shell command -v npm),$(1))
+TOOLS := $(MINIO) $(MC) $(JAVASCRIPT) $(DEMO_REACT)
 
 # MinIO's own way to install its last community version. Go checks the module against its checksum database.
 $(MINIO):
@@ -76,31 +80,44 @@ $(MC):
 	mv $(@D).part/mc $@
 	rmdir $(@D).part
 
-# Checks the types of the browser's modules, which are JavaScript with JSDoc. The lock file holds the hash of the package.
-$(TYPESCRIPT): .ci/javascript/package-lock.json
+# Checks the types of the browser's modules, which are JavaScript with JSDoc, and builds the pages of browser tests. The lock file
+# holds the hashes of the packages. --legacy-peer-deps: React 18 and 19 are tested side by side.
+$(JAVASCRIPT): .ci/javascript/package.json .ci/javascript/package-lock.json
 	@command -v npm >/dev/null || { echo "make lint checks JavaScript with TypeScript and needs Node.js with npm" >&2; exit 1; }
-	rm -rf .tools/typescript-$(TYPESCRIPT_VERSION) .tools/typescript.part
-	mkdir -p .tools/typescript.part
-	cp .ci/javascript/package.json .ci/javascript/package-lock.json .tools/typescript.part
-	npm ci --prefix .tools/typescript.part --ignore-scripts --no-audit --no-fund --silent
-	mv .tools/typescript.part .tools/typescript-$(TYPESCRIPT_VERSION)
+	rm -rf .tools/javascript .tools/javascript.part
+	mkdir -p .tools/javascript.part
+	cp .ci/javascript/package.json .ci/javascript/package-lock.json .tools/javascript.part
+	npm ci --prefix .tools/javascript.part --legacy-peer-deps --ignore-scripts --no-audit --no-fund --silent
+	mv .tools/javascript.part .tools/javascript
 	touch $@
+
+# The demo's React page, which Vite builds in a copy of its folder: packages of npm do not belong into one of Python.
+$(DEMO_REACT): $(filter-out %/dist,$(wildcard lunacore_http/demo/react/*)) $(wildcard lunacore_http/demo/react/src/* lunacore_http/javascript/*/*)
+	@command -v npm >/dev/null || { echo "the demo's React page is built by npm, of Node.js 18 or newer" >&2; exit 1; }
+	rm -rf .tools/demo-react
+	mkdir -p .tools/demo-react/demo
+	cp -R lunacore_http/javascript .tools/demo-react
+	cp -R lunacore_http/demo/react .tools/demo-react/demo
+	npm ci --prefix .tools/demo-react/demo/react --ignore-scripts --no-audit --no-fund --silent
+	npm run build --prefix .tools/demo-react/demo/react --silent -- --logLevel warn
+	rm -rf $(@D)
+	cp -R .tools/demo-react/demo/react/dist $(@D)
 
 .PHONY: tools
 tools: setup $(TOOLS) ## make big parts, such as servers to test against, in .tools/
 	@$(if $(TOOLS),:,echo "Nothing to make: no test or benchmark needs a server of another project.")
 
 .PHONY: run
-run: setup ## start the demo, an application and a tokenizer (ARGS: those of lunacore demo)
+run: setup $(call NPM_PARTS,$(DEMO_REACT)) ## start the demo, an application and a tokenizer (ARGS: those of lunacore demo)
 	@$(BIN)/lunacore demo $(ARGS)
 
 .PHONY: test
-test: setup ## run every test but the long ones
+test: setup $(call NPM_PARTS,$(JAVASCRIPT) $(DEMO_REACT)) ## run every test but the long ones
 	$(PYTEST) -m "not long" $(ARGS)
 
 # pytest ends with 5 when it selects nothing. That is right only as long as no test carries the mark.
 .PHONY: test-long
-test-long: setup ## run the long tests, with many more examples
+test-long: setup $(call NPM_PARTS,$(JAVASCRIPT) $(DEMO_REACT)) ## run the long tests, with many more examples
 	@status=0; HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-long} $(PYTEST) -m long $(ARGS) || status=$$?; \
 	if [ $$status -eq 5 ] && [ -z "$(ARGS)" ] && ! grep -rqE 'mark\.long\b' tests --include='*.py'; then \
 		echo "No test is marked long."; exit 0; \
@@ -108,7 +125,7 @@ test-long: setup ## run the long tests, with many more examples
 	exit $$status
 
 .PHONY: lint
-lint: setup $(TYPESCRIPT) ## check style, types, layers, and that no file names a registry or a path of one machine
+lint: setup $(JAVASCRIPT) ## check style, types, layers, and that no file names a registry or a path of one machine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

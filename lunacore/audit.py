@@ -34,11 +34,22 @@ class Action(StrEnum):
     GRANT_REVOKE = "grant.revoke"
     METADATA_GET = "metadata.get"
     TOKEN_DELETE = "token.delete"  # noqa: S105 - an action, no password
+    TOKEN_REKEY = "token.rekey"  # noqa: S105 - an action, no password
+    ERASE = "erase"
     SESSION_CREATE = "session.create"
     SESSION_END = "session.end"
     SWEEP = "sweep"
     KEYS_INIT = "keys.init"
     KEYS_EXPORT = "keys.export"
+    KEYS_ROTATE = "keys.rotate"
+    KEYS_REWRAP = "keys.rewrap"
+    KEYS_RETIRE = "keys.retire"
+    KEYS_RESEAL = "keys.reseal"
+    KEYS_BACKUP = "keys.backup"
+    KEYS_RESTORE = "keys.restore"
+    RECORD_ERASE = "record.erase"
+    AUDIT_CHECKPOINT = "audit.checkpoint"
+    AUDIT_FORGET = "audit.forget"
 
 
 @frozen
@@ -53,6 +64,8 @@ class AuditEvent:
         session: fingerprint of the session concerned, 32 hex digits, empty where there is none.
         request: the identifier of the call, which the access log and the answer share.
         reason: what a person gave as the reason.
+        record: fingerprint of the record that is erased or replaced, 32 hex digits (``KeyringSource.record_fingerprints``).
+        revision: the revision that the record is given, at the least; 0 where it is erased.
         detail: further facts about the event, never secret.
     """
 
@@ -66,26 +79,34 @@ class AuditEvent:
     session: str = ""
     request: str = ""
     reason: str = ""
+    record: str = ""
+    revision: int = 0
     detail: Mapping[str, str | int | bool] = field(factory=dict)
 
     def as_mapping(self) -> dict[str, Any]:
         """The event as the JSON object that sinks write; empty members are left out."""
         texts = {name: str(text) for name, text in self._texts() if text}
+        revision = {"revision": self.revision} if self.revision else {}
         detail = {"detail": dict(self.detail)} if self.detail else {}
-        return {"v": SCHEMA_VERSION, **texts, **detail}
+        return {"v": SCHEMA_VERSION, **texts, **revision, **detail}
 
     def to_line(self) -> bytes:
         """One line of JSON, newline included.
 
         All but printable ASCII is escaped, so that an event cannot forge another, neither in the file nor on a terminal.
         """
+        return (self.text() + "}\n").encode("ascii")
+
+    def text(self) -> str:
+        """What ``to_line`` writes up to the last member, so that others can be added."""
         # What json.dumps would write; it takes four times as long for a handful of texts.
         texts = "".join([f',"{name}":{_text_to_json(text)}' for name, text in self._texts() if text])
+        revision = f',"revision":{self.revision}' if self.revision else ""
         detail = f',"detail":{_any_to_json(self.detail)}' if self.detail else ""
-        line = f'{{"v":{SCHEMA_VERSION}{texts}{detail}}}'
-        if "\\ud" in line:
-            line = _any_to_json(_without_lone_surrogates(self.as_mapping()))
-        return line.encode("ascii") + b"\n"
+        text = f'{{"v":{SCHEMA_VERSION}{texts}{revision}{detail}'
+        if "\\ud" in text:
+            return _any_to_json(_without_lone_surrogates(self.as_mapping())).removesuffix("}")
+        return text
 
     def _texts(self) -> tuple[tuple[str, str], ...]:
         return (
@@ -99,6 +120,7 @@ class AuditEvent:
             ("session", self.session),
             ("request", self.request),
             ("reason", self.reason),
+            ("record", self.record),
         )
 
 

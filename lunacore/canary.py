@@ -33,16 +33,38 @@ def check(store: RecordStore, keyring: Keyring, *, now: float, random: Callable[
     """
     for _ in range(_ATTEMPTS):
         present = store.get([NAME])[0]
-        if present is not None and _is_current(present, keyring, now):
-            return
-        revision = 1 if present is None else present.header.revision + 1
-        fresh = _make(keyring, revision, now, random)
-        if present is not None:
-            store.replace(present, fresh)
+        if present is None:
+            with suppress(Conflict):  # another process was first; the next round looks at what it wrote
+                store.create([_make(keyring, 1, _active(keyring, now), random)])
             continue
-        with suppress(Conflict):  # another process was first; the next round looks at what it wrote
-            store.create([fresh])
+        _refuse_older(keyring, _serial(present, keyring))
+        if _is_current(present, keyring, now):
+            return
+        # Never back to an older root: a process whose clock is behind would undo what lets that root be retired.
+        root_version = max(_active(keyring, now), present.header.root_version)
+        store.replace(present, _make(keyring, present.header.revision + 1, root_version, random))
     raise KeyringError("the record store's canary keeps changing; are processes with different keyrings starting?")
+
+
+def follow(store: RecordStore, keyring: Keyring, *, now: float, random: Callable[[int], bytes]) -> None:
+    """Bring the canary to a keyring that was just changed, or to its active root; what a still newer one wrote stays.
+
+    Raises:
+        KeyringError: the store belongs to another keyring.
+    """
+    present = store.get([NAME])[0]
+    if present is None or _serial(present, keyring) <= keyring.serial:
+        check(store, keyring, now=now, random=random)
+
+
+def known_serial(store: RecordStore, keyring: Keyring) -> int | None:
+    """The highest serial that was ever used with the store, None if none was; nothing is written.
+
+    Raises:
+        KeyringError: the store belongs to another keyring, or was last used under a root key that this one lacks.
+    """
+    present = store.get([NAME])[0]
+    return None if present is None else _serial(present, keyring)
 
 
 def is_new(store: RecordStore) -> bool:
@@ -52,8 +74,19 @@ def is_new(store: RecordStore) -> bool:
 
 def _is_current(record: Record, keyring: Keyring, now: float) -> bool:
     """Whether the canary needs no rewriting; it follows the active root key, so that older ones can be retired."""
-    serial = _serial(record, keyring)
-    return serial == keyring.serial and record.header.root_version >= keyring.active(KeyPurpose.ROOT, now).version
+    return _serial(record, keyring) == keyring.serial and record.header.root_version >= _active(keyring, now)
+
+
+def _active(keyring: Keyring, now: float) -> int:
+    return keyring.active(KeyPurpose.ROOT, now).version
+
+
+def _refuse_older(keyring: Keyring, serial: int) -> None:
+    if serial > keyring.serial:
+        raise KeyringError(
+            f"the keyring is older (serial {keyring.serial}) than the one last used with this record store "
+            f"(serial {serial}); restore the newest keyring"
+        )
 
 
 def _serial(record: Record, keyring: Keyring) -> int:
@@ -66,21 +99,15 @@ def _serial(record: Record, keyring: Keyring) -> int:
     associated = record.body[: len(record.body) - len(sealed)]
     key = _key(keyring, header.root_version)
     try:
-        serial = int.from_bytes(keys.unseal(key, sealed, associated), "big")
+        return int.from_bytes(keys.unseal(key, sealed, associated), "big")
     except IntegrityError as damaged:
         raise KeyringError(
             "the record store's canary does not open with this keyring; one of the two was damaged or tampered with"
         ) from damaged
-    if serial > keyring.serial:
-        raise KeyringError(
-            f"the keyring is older (serial {keyring.serial}) than the one last used with this record store "
-            f"(serial {serial}); restore the newest keyring"
-        )
-    return serial
 
 
-def _make(keyring: Keyring, revision: int, now: float, random: Callable[[int], bytes]) -> Record:
-    version = keyring.active(KeyPurpose.ROOT, now).version
+def _make(keyring: Keyring, revision: int, version: int, random: Callable[[int], bytes]) -> Record:
+    """A canary under the root key of a version."""
     header = Header(
         record_type=RecordType.CANARY,
         state=RecordState.STORED,

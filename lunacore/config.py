@@ -1,8 +1,8 @@
 """Configuration: one TOML file, and for every setting an environment variable.
 
 ``LUNACORE_SECTION_NAME`` holds the setting ``name`` of ``[section]``; with ``_FILE`` behind it, it names a file that holds it.
-Environment goes before file. ``LUNACORE_IDENTITY`` holds all identity providers as a JSON list. Nothing else in LunaCore reads
-the environment.
+Environment goes before file. ``LUNACORE_IDENTITY`` holds all identity providers as a JSON list, ``LUNACORE_NOTIFY`` all
+receivers of notifications. Nothing else in LunaCore reads the environment.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ S = TypeVar("S")
 
 _PREFIX: Final = "LUNACORE_"
 _URL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*", re.ASCII)
+_DAY: Final = 86_400
+# A comma that a URL follows, or for entries all(…), outside of parentheses.
+_BETWEEN_URLS: Final = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*:)")
+_BETWEEN_ENTRIES: Final = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*:|all\()(?![^()]*\))")
+_MOST_TOGETHER: Final = 16
+_TOGETHER: Final = re.compile(r"all\((.*)\)", re.DOTALL)
+_TABLES: Final = ("identity", "notify")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
 
@@ -84,6 +91,13 @@ def _positive_seconds(given: object, setting: str) -> int:
     return seconds
 
 
+def _never_or_days(given: object, setting: str) -> int:
+    seconds = _seconds(given, setting)
+    if 0 < seconds < _DAY:
+        raise ConfigError(f"{setting} must be at least 1d, since replaced objects wait for half a day; 0 for never")
+    return seconds
+
+
 def _signed_seconds(given: object, setting: str) -> int:
     seconds = _positive_seconds(given, setting)
     if seconds > MAX_EXPIRES:
@@ -97,6 +111,42 @@ def _texts(given: object, setting: str) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(part, str) for part in given):
         raise ConfigError(f"{setting} must be a list of texts")
     return tuple(given)
+
+
+def key_providers(given: object, setting: str) -> tuple[tuple[str, ...], ...]:
+    """The entries of ``tokenizer.seal``, any one of which opens the keyring: the URLs of each, all of which it needs.
+
+    An entry is a URL, or ``all(URL, URL)``. Text holds entries separated by commas; a comma within a URL is none of these unless
+    what follows it looks like a URL.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if not isinstance(given, str | list) or not all(isinstance(entry, str) for entry in given):
+        raise ConfigError(f'{setting} must be a URL, or a list of URLs and of texts such as "all(URL, URL)"')
+    texts = _BETWEEN_ENTRIES.split(given.strip()) if isinstance(given, str) else given
+    entries = tuple(_entry(text.strip(), setting) for text in texts if text.strip() or given)
+    for place, entry in enumerate(entries):
+        if set(entry) in [set(other) for other in entries[:place]]:
+            raise ConfigError(f"{setting} names a key provider twice")
+    return entries
+
+
+def _entry(text: str, setting: str) -> tuple[str, ...]:
+    grouped = _TOGETHER.fullmatch(text)
+    if grouped is None:
+        if not text or text.startswith("all("):
+            raise ConfigError(f'{setting} must be a URL, or a list of URLs and of texts such as "all(URL, URL)"')
+        return (text,)
+    urls = tuple(url.strip() for url in _BETWEEN_URLS.split(grouped[1]))
+    if (
+        not 2 <= len(set(urls)) <= _MOST_TOGETHER
+        or len(set(urls)) != len(urls)
+        or not all(urls)
+        or "all(" in grouped[1]
+    ):
+        raise ConfigError(f"{setting}: all(…) takes 2 to {_MOST_TOGETHER} different URLs, separated by commas")
+    return urls
 
 
 def _web_url(given: object, setting: str) -> str:
@@ -172,7 +222,7 @@ class TokenizerSettings:
     records: str = setting(_text, "", secret=True)
     grants: str = setting(_text, "", secret=True)
     keyring: str = setting(_text, "", secret=True)
-    seal: str = setting(_text, "", secret=True)
+    seal: tuple[tuple[str, ...], ...] = setting(key_providers, (), secret=True)
     audit: str = setting(_text, "", secret=True)
     tls_certificate: str = setting(_text, "")
     tls_key: str = setting(_text, "")
@@ -207,10 +257,14 @@ class SessionSettings:
 
 @frozen
 class LimitSettings:
-    """``[limits]``: tokens that one session, or one application, may open in a minute; 0 for no limit."""
+    """``[limits]``: what one session or application may do in a minute; 0 for no limit.
+
+    Tokens that it may open, and times that it may ask for all tokens of a label to be erased.
+    """
 
     session_reads: int = setting(_integer, 6_000)
     application_reads: int = setting(_integer, 60_000)
+    application_erasures: int = setting(_integer, 600)
 
 
 @frozen
@@ -224,6 +278,29 @@ class SweepSettings:
     every: int = setting(_seconds, 600)
     unverified_after: int = setting(_positive_seconds, 7 * 24 * 3600)
     never_uploaded_after: int = setting(_positive_seconds, 24 * 3600)
+
+
+@frozen
+class KeySettings:
+    """``[keys]``: how often a process looks whether the keyring has changed, in seconds; new keys wait for three times that."""
+
+    reload_period: int = setting(_positive_seconds, 60)
+
+
+@frozen
+class RekeySettings:
+    """``[rekey]``: how old the keys of an object may be when its value is read before it is re-keyed, in seconds; 0 for never."""
+
+    after: int = setting(_never_or_days, 0)
+
+
+@frozen
+class AuditSettings:
+    """``[audit]``: when checkpoints of the audit log are signed (lines; seconds), and a second place for them."""
+
+    checkpoint_entries: int = setting(_positive, 1000)
+    checkpoint_interval: int = setting(_positive_seconds, 60)
+    copy: str = setting(_text, "", secret=True)
 
 
 @frozen
@@ -296,6 +373,29 @@ class IdentitySettings:
 
 
 @frozen
+class NotifySettings:
+    """One ``[[notify]]``: who is told of chosen events of the audit log.
+
+    Attributes:
+        name: what logs call the receiver.
+        actions: the actions that are told; empty for all.
+        outcomes: the outcomes that are told: ``allowed``, ``refused`` for every other, or names of errors; empty for all.
+        url: a webhook: ``https://…``, or ``http://…`` on loopback.
+        command: in place of ``url``, a program and its arguments; the event is on its standard input.
+        timeout: seconds that one delivery may take.
+        ca: PEM file of the certificates to trust for ``url``, in place of the system's.
+    """
+
+    name: str = setting(_text)
+    actions: tuple[str, ...] = setting(_texts, ())
+    outcomes: tuple[str, ...] = setting(_texts, ())
+    url: str = setting(_text, "", secret=True)
+    command: tuple[str, ...] = setting(_texts, ())
+    timeout: int = setting(_positive_seconds, 5)
+    ca: str = setting(_text, "")
+
+
+@frozen
 class Config:
     """All settings; what is not set has its default."""
 
@@ -305,9 +405,13 @@ class Config:
     sessions: SessionSettings = field(factory=SessionSettings)
     limits: LimitSettings = field(factory=LimitSettings)
     sweep: SweepSettings = field(factory=SweepSettings)
+    keys: KeySettings = field(factory=KeySettings)
+    rekey: RekeySettings = field(factory=RekeySettings)
+    audit: AuditSettings = field(factory=AuditSettings)
     frame: FrameSettings = field(factory=FrameSettings)
     gateway: GatewaySettings = field(factory=GatewaySettings)
     identity: tuple[IdentitySettings, ...] = ()
+    notify: tuple[NotifySettings, ...] = ()
 
     @property
     def data_dir(self) -> Path:
@@ -365,9 +469,13 @@ class Config:
         parts = {
             name: _section(_section_class(cls, name), name, given.get(name, {}), environ)
             for name in sections
-            if name != "identity"
+            if name not in _TABLES
         }
-        config = cls(**parts, identity=_identities(given.get("identity", []), environ))
+        config = cls(
+            **parts,
+            identity=_tables(IdentitySettings, "identity", given.get("identity", []), environ),
+            notify=_tables(NotifySettings, "notify", given.get("notify", []), environ),
+        )
         _check_together(config)
         return config
 
@@ -402,22 +510,23 @@ def _build(section: type[S], name: str, given: Mapping[str, object]) -> S:
     return section(**parsed)
 
 
-def _identities(given: object, environ: Mapping[str, str]) -> tuple[IdentitySettings, ...]:
-    text = _variable(environ, f"{_PREFIX}IDENTITY")
+def _tables(kind: type[S], name: str, given: object, environ: Mapping[str, str]) -> tuple[S, ...]:
+    """A list of tables, as ``[[identity]]`` is one."""
+    variable = f"{_PREFIX}{name.upper()}"
+    text = _variable(environ, variable)
     if text is not None:
         try:
             given = json.loads(text)
         except ValueError:
-            raise ConfigError("LUNACORE_IDENTITY is not JSON") from None
+            raise ConfigError(f"{variable} is not JSON") from None
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise ConfigError("identity must be a list of tables: write [[identity]]")
-    return tuple(_identity(one) for one in given)
+        raise ConfigError(f"{name} must be a list of tables: write [[{name}]]")
+    return tuple(_table(kind, f"{name}[{one.get('name', '?')}]", one) for one in given)
 
 
-def _identity(given: Mapping[str, object]) -> IdentitySettings:
-    name = f"identity[{given.get('name', '?')}]"
-    _refuse_unknown(given, list(attrs.fields_dict(IdentitySettings)), f"{name}.")
-    return _build(IdentitySettings, name, given)
+def _table(kind: type[S], name: str, given: Mapping[str, object]) -> S:
+    _refuse_unknown(given, list(attrs.fields_dict(kind)), f"{name}.")  # type: ignore[arg-type]  # attrs' own type
+    return _build(kind, name, given)
 
 
 def _from_environment(environ: Mapping[str, str], section: str, names: list[str]) -> dict[str, str]:
@@ -464,6 +573,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError("grants.default_ttl must not be longer than grants.max_ttl")
     if bool(config.tokenizer.tls_certificate) != bool(config.tokenizer.tls_key):
         raise ConfigError("tokenizer.tls_certificate and tokenizer.tls_key go together; set both or neither")
+    _check_receivers(config.notify)
     names = [one.name for one in config.identity]
     for name in names:
         if names.count(name) > 1:
@@ -476,6 +586,12 @@ def _check_together(config: Config) -> None:
     _check_issuers(config.identity)
     if sum(one.default for one in config.identity) > 1:
         raise ConfigError("only one identity provider can be the default")
+
+
+def _check_receivers(receivers: tuple[NotifySettings, ...]) -> None:
+    for receiver in receivers:
+        if bool(receiver.url) == bool(receiver.command):
+            raise ConfigError(f"notify[{receiver.name}] needs either url or command")
 
 
 def _check_issuers(providers: tuple[IdentitySettings, ...]) -> None:

@@ -8,36 +8,50 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from lunacore import canary
+from lunacore import audit_processes, canary
 from lunacore import keyring as keyrings
 from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit_log import AuditLog, CheckpointPolicy
+from lunacore.audit_registry import ChainRegistry
+from lunacore.background_rekeying import BackgroundRekeying
+from lunacore.custody import Custody
 from lunacore.erasure import Eraser
 from lunacore.errors import Conflict, KeyringError, StoreUnavailable
 from lunacore.grants import GrantLimits, Grants
 from lunacore.identity import OPERATOR_ISSUER, Role
+from lunacore.keyring import KeyPurpose
 from lunacore.keyring_source import KeyringSource
 from lunacore.limits import RateLimit
 from lunacore.lookup import Lookup
-from lunacore.plugins import Surroundings, open_backend
+from lunacore.notifications import Channel, NotifyingAudit
+from lunacore.plugins import BackendURL, Surroundings, open_backend
+from lunacore.recipients import Together, Unusable, apart
+from lunacore.rekeying import Rekeyer
+from lunacore.rotation import Lifetimes, Rotation
+from lunacore.session_states import STATE_TTL
+from lunacore.signing import signer
 from lunacore.tokenizer import Policy, Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
-    from lunacore.config import Config
+    from lunacore.config import Config, NotifySettings
     from lunacore.gateway_keys import GatewayKeys
-    from lunacore.stores import AuditSink, ExpiringStore, KeyProvider, KeyringStore, ObjectStore, RecordStore
+    from lunacore.notifications import Receiver
+    from lunacore.signing import Signer
+    from lunacore.stores import AuditSink, ExpiringStore, KeyProvider, KeyringStore, LineSink, ObjectStore, RecordStore
 
 DEFAULT_TENANT: Final = "default"
 
 _EPHEMERAL: Final = "memory:"
+_SLACK: Final = 60  # seconds by which marks outlive what they void, and clocks of gateways may differ
 
 
 @frozen
@@ -56,10 +70,30 @@ class Deployment:
     now: Callable[[], float] = field(repr=False)
     random: Callable[[int], bytes] = field(repr=False)
 
+    @property
+    def rotation(self) -> Rotation:
+        """What adds keys to the keyring and takes them out."""
+        config = self.config
+        marks = max(config.sessions.max_ttl, config.grants.max_ttl, STATE_TTL)
+        tickets = max(config.tickets.upload_ttl, config.tickets.download_ttl)
+        return Rotation(
+            store=self.keyring_store,
+            providers=self.key_providers,
+            records=self.records,
+            audit=self.audit,
+            staging_period=self.keyring.staging_period,
+            lifetimes=Lifetimes(session=marks + _SLACK, gateway=tickets + _SLACK),
+            now=self.now,
+            random=self.random,
+        )
+
     def close(self) -> None:
         """Close every part that has something to close."""
-        for part in (self.objects, self.grants, self.keyring_store, self.records, self.audit):
+        _close(self.tokenizer.rekeying)
+        # The audit log first: its last checkpoint is kept in the record store.
+        for part in (self.audit, self.objects, self.grants, self.keyring_store, self.records):
             _close(part)
+        close_key_providers(self.key_providers)
 
 
 def open_deployment(
@@ -84,13 +118,16 @@ def open_deployment(
         keyring_store = opening.keyring_store(records)
         undo.callback(_close, keyring_store)
         providers = opening.keyring_in(keyring_store, records)
-        source = KeyringSource(keyring_store, providers, now=now)
-        canary.check(records, source.keyring, now=now(), random=random)
+        undo.callback(close_key_providers, providers)
+        source = KeyringSource(keyring_store, providers, now=now, reload_period=config.keys.reload_period)
+        _tie(records, source, now, random)
         objects = opening.objects(source)
         undo.callback(_close, objects)
-        audit = opening.audit()
+        audit = opening.audit_log(records, source.keyring.id, source.audit_signer)
         undo.pop_all()
     lookup = Lookup(records, source, random)
+    rekeyer = Rekeyer(lookup, objects, config.tickets.download_ttl, now, random)
+    after = config.rekey.after
     tokenizer = Tokenizer(
         lookup=lookup,
         grants=Grants(grants, source, _grant_limits(config), random=random),
@@ -99,6 +136,9 @@ def open_deployment(
         keyring=source,
         audit=audit,
         reads=_read_limits(config, grants, source),
+        erasures=_erasure_limits(config, grants, source),
+        rekeyer=rekeyer,
+        rekeying=BackgroundRekeying(rekeyer, audit, after) if after else None,
         policy=_policy(config),
         now=now,
         random=random,
@@ -141,11 +181,53 @@ def init_keyring(
         undo.callback(_close, store)
         if store.read() is not None:
             raise KeyringError("there is a keyring already where tokenizer.keyring says; it stays as it is")
-        created = opening.create_keyring(store, opening.key_providers(create=True))
-        audit = opening.audit()
+        providers = opening.key_providers(create=True)
+        undo.callback(close_key_providers, providers)
+        created = opening.create_keyring(store, providers)
+        first = created.active(KeyPurpose.AUDIT, now())
+        audit = opening.audit_log(records, created.id, lambda: signer(first.version, first.secret))
         undo.callback(_close, audit)
         audit.write([_init_event(created, now())])
         return created
+
+
+@contextmanager
+def opened_custody(
+    config: Config,
+    *,
+    create: bool = False,
+    now: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Iterator[Custody]:
+    """What seals the keyring for others, backs it up and restores it, closed at the end; the keyring need not be there, nor open.
+
+    Args:
+        config: the deployment's.
+        create: whether an embedded key file that is missing is made.
+        now: Unix seconds.
+        random: cryptographically secure random bytes.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        KeyringError: the only key provider that is configured cannot be had.
+        StoreUnavailable: a store cannot be reached.
+    """
+    opening = Opening(config, now, random)
+    with ExitStack() as undo:
+        records = opening.records()
+        undo.callback(_close, records)
+        store = opening.keyring_store(records)
+        undo.callback(_close, store)
+        providers = opening.key_providers(create=create)
+        undo.callback(close_key_providers, providers)
+
+        def audit(keyring: keyrings.Keyring) -> AuditSink:
+            key = keyring.active(KeyPurpose.AUDIT, now())
+            log = opening.audit_log(records, keyring.id, lambda: signer(key.version, key.secret))
+            undo.callback(_close, log)
+            return log
+
+        yield Custody(store=store, providers=providers, records=records, audit=audit, now=now, random=random)
 
 
 @frozen
@@ -178,9 +260,52 @@ class Opening:
         )
         return store
 
-    def audit(self) -> AuditSink:
-        sink: AuditSink = self._open("audit", self.config.tokenizer.audit, "file", "audit/audit.jsonl")
+    def audit(self) -> LineSink:
+        sink: LineSink = self._open("audit", self.config.tokenizer.audit, "file", "audit/audit.jsonl")
         return sink
+
+    def audit_copy(self) -> LineSink | None:
+        """The second place for checkpoints, if one is configured."""
+        if not self.config.audit.copy:
+            return None
+        around = Surroundings("audit.copy", self.now, self.random)
+        sink: LineSink = open_backend("audit", self.config.audit.copy, around)
+        return sink
+
+    def audit_log(self, records: RecordStore, keyring_id: bytes, active: Callable[[], Signer]) -> AuditSink:
+        """The sink with a hash chain before it. One in memory has none, since it is gone with the process."""
+        with ExitStack() as undo:
+            sink = self.audit()
+            undo.callback(_close, sink)
+            if self.config.tokenizer.audit.startswith(_EPHEMERAL):
+                undo.pop_all()
+                return self._notifying(sink, active)
+            log = AuditLog(
+                sink,
+                registry=ChainRegistry(records, keyring_id),
+                signer=active,
+                now=self.now,
+                random=self.random,
+                policy=CheckpointPolicy(self.config.audit.checkpoint_entries, self.config.audit.checkpoint_interval),
+                copy=self.audit_copy(),
+                facts=audit_processes.facts,
+            )
+            undo.pop_all()
+        audit_processes.watch(log)
+        return self._notifying(log, active)
+
+    def _notifying(self, sink: AuditSink, active: Callable[[], Signer]) -> AuditSink:
+        """The sink, with those behind it who want to be told of events."""
+        channels = [Channel(one, self._receiver(one), signer=active, now=self.now) for one in self.config.notify]
+        for channel in channels:
+            audit_processes.close_at_exit(channel)
+        return NotifyingAudit(sink, channels) if channels else sink
+
+    def _receiver(self, settings: NotifySettings) -> Receiver:
+        setting = f"notify[{settings.name}]." + ("url" if settings.url else "command")
+        around = Surroundings(setting, self.now, self.random, notify=settings)
+        receiver: Receiver = open_backend("notify", settings.url or "command:", around)
+        return receiver
 
     def keyring_in(self, store: KeyringStore, records: RecordStore) -> Sequence[KeyProvider]:
         """What seals the keyring; an embedded keyring is made in ``store`` if nothing was ever kept here."""
@@ -205,12 +330,40 @@ class Opening:
         return store
 
     def key_providers(self, *, create: bool) -> Sequence[KeyProvider]:
-        """What opens the keyring; with ``create``, an embedded key file that is missing is made."""
-        url = self.config.tokenizer.seal
-        if not url:
-            url = self._embedded("file", "seal.key") + ("?create=missing" if create else "")
-        provider: KeyProvider = self._open("seal", url, "", "")
-        return [provider]
+        """What opens the keyring, any one of them; with ``create``, an embedded key file that is missing is made.
+
+        Where several are configured, one that cannot be had is ``Unusable``.
+        """
+        entries = self.config.tokenizer.seal
+        if not entries:
+            entries = ((self._embedded("file", "seal.key") + ("?create=missing" if create else ""),),)
+        return self.key_providers_of(entries, "tokenizer.seal")
+
+    def key_providers_of(self, entries: Sequence[Sequence[str]], setting: str) -> Sequence[KeyProvider]:
+        """The key providers of entries as ``lunacore.config.key_providers`` gives them.
+
+        Raises:
+            ConfigError: a URL is wrong.
+            KeyringError: there is only one entry, and a key provider of it cannot be had.
+        """
+        urls = list(dict.fromkeys(url for entry in entries for url in entry))
+        opened = {url: self._key_provider(url, setting, alone=len(urls) == 1) for url in urls}
+        if len(entries) == 1:
+            for unusable in (one for one in opened.values() if isinstance(one, Unusable)):
+                raise unusable.problem
+        return [
+            opened[entry[0]] if len(entry) == 1 else Together(tuple(opened[url] for url in entry), self.random)
+            for entry in entries
+        ]
+
+    def _key_provider(self, url: str, setting: str, *, alone: bool) -> KeyProvider:
+        """One of them; what others would be told of it names its URL, without options and credentials."""
+        label = setting if alone else f"{setting} ({BackendURL.parse(url, setting).shown})"
+        try:
+            provider: KeyProvider = open_backend("seal", url, Surroundings(label, self.now, self.random))
+        except (KeyringError, StoreUnavailable) as problem:
+            return Unusable(label, problem)
+        return provider
 
     def create_keyring(self, store: KeyringStore, providers: Sequence[KeyProvider]) -> keyrings.Keyring:
         """Make a new keyring.
@@ -228,13 +381,37 @@ class Opening:
         return not keyring or keyring.startswith(_EPHEMERAL)
 
     def _open(self, kind: str, url: str, scheme: str, name: str, **surroundings: Any) -> Any:  # noqa: ANN401 - the kind decides
-        around = Surroundings(setting=f"tokenizer.{kind}", now=self.now, random=self.random, **surroundings)
+        around = Surroundings(
+            setting=f"tokenizer.{kind}",
+            now=self.now,
+            random=self.random,
+            threads=self.config.tokenizer.threads,
+            **surroundings,
+        )
         return open_backend(kind, url or self._embedded(scheme, name), around)
 
     def _embedded(self, scheme: str, name: str) -> str:
         directory = self.config.data_dir
         _make_data_dir(directory)
         return f"{scheme}://{_quoted(directory / name)}"
+
+
+def _tie(records: RecordStore, source: KeyringSource, now: Callable[[], float], random: Callable[[int], bytes]) -> None:
+    """Make sure that keyring and records belong together; a key may be added in between, so look at the keyring twice."""
+    seen = source.keyring
+    try:
+        canary.check(records, seen, now=now(), random=random)
+    except KeyringError:
+        source.refresh()
+        if source.keyring == seen:
+            raise
+        canary.check(records, source.keyring, now=now(), random=random)
+
+
+def close_key_providers(providers: Sequence[KeyProvider]) -> None:
+    """Close those that have something to close."""
+    for provider in apart(providers):
+        _close(provider)
 
 
 def _close(part: object) -> None:
@@ -272,6 +449,14 @@ def _read_limits(config: Config, grants: ExpiringStore, source: KeyringSource) -
             grants, config.limits.application_reads, key=key, setting="limits.application_reads"
         ),
     }
+
+
+def _erasure_limits(config: Config, grants: ExpiringStore, source: KeyringSource) -> dict[Role, RateLimit]:
+    def key() -> bytes:
+        return source.session_keys()[0].grant
+
+    limit, setting = config.limits.application_erasures, "limits.application_erasures"
+    return {Role.APPLICATION: RateLimit(grants, limit, key=key, setting=setting, what="calls to erase a label")}
 
 
 def _policy(config: Config) -> Policy:

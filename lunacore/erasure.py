@@ -1,6 +1,7 @@
 """Erasure: the keys first, in one step; then the object, and once more when no upload can bring it back; then the record.
 
-The sweeper does the same to records whose time is up. Neither needs a token: object names lie in the outer layer.
+The sweeper does the same to records whose time is up, and removes what re-keying left behind. Neither needs a token: object names
+lie in the outer layer.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from lunacore.errors import Conflict, IntegrityError, StoreUnavailable
 from lunacore.records import OBJECT_NAME_BYTES, RecordState, RecordType
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lunacore.stores import ObjectStore
 
 UPLOAD_MARGIN: Final = 12 * 3600
-"""Seconds after the last upload URL has expired until which an upload that it began may still end."""
+"""Seconds after a URL has expired, or a copy has begun, until which the transfer that it began may still end."""
 
 _PAGE: Final = 500
 
@@ -33,8 +34,26 @@ class DueFor(Enum):
     UNVERIFIED = "uploaded, and not verified in time"
     EXPIRED = "expired"
     ERASING = "erased before, and to be finished"
+    REKEYED = "re-keyed before, and what that left is to be removed"
     NOTHING_YET = "uploaded, and may still be verified"
     UNKNOWN = "cannot be opened"
+
+
+@frozen
+class Erased:
+    """One token that was erased: its keys are gone, and its value with them.
+
+    Attributes:
+        name: that of its record, 32 bytes.
+        at: Unix second.
+        sweep_from: Unix second from which the sweep removes what is left, 0 where nothing is.
+        token: the token's fingerprint, empty where the token was not presented.
+    """
+
+    name: bytes
+    at: int
+    sweep_from: int = 0
+    token: str = ""
 
 
 @frozen
@@ -47,6 +66,10 @@ class Swept:
     problem: str = ""
     spared: bool = False
     """Whether it stays as it is: its value was uploaded, and may still be verified."""
+    tidied: bool = False
+    """Whether it stays, and only what re-keying left behind was removed."""
+    kept: bool = False
+    """Whether it stays as it is, since it was changed meanwhile, as by being verified, or is being swept by another process."""
 
 
 @frozen
@@ -61,8 +84,8 @@ class Eraser:
     now: Callable[[], float] = field(repr=False)
     unverified_ttl: int
 
-    def erase(self, opened: OpenedRecord) -> bool:
-        """Erase a token whatever state it is in; say whether the record is gone too, or left to a later sweep.
+    def erase(self, opened: OpenedRecord) -> Erased:
+        """Erase a token whatever state it is in.
 
         Raises:
             Conflict: the record is not as it was opened: changed, moved or gone. Nothing was erased; look it up again.
@@ -70,13 +93,16 @@ class Eraser:
         """
         if not self._mark(opened):
             raise Conflict("the token is being changed by others at this moment; try again")
-        return self.finish(opened)
+        at = int(self.now())
+        if self.finish(opened):
+            return Erased(opened.record.name, at)
+        return Erased(opened.record.name, at, max(transfers_end(opened.fields), at))
 
     def finish(self, opened: OpenedRecord) -> bool:
         """Remove the objects of an erased record, and the record itself once no upload can bring them back."""
         try:
             self.objects.delete(opened.fields.object_names)
-            if _uploads_end(opened.fields) > self.now():
+            if transfers_end(opened.fields) > self.now():
                 return False
             self.lookup.store.delete([opened.record.name])
         except StoreUnavailable:
@@ -87,7 +113,7 @@ class Eraser:
         """Every token's record that the sweeper must look at, in pages, so that any number of them fits in memory."""
         after = b""
         while page := self.lookup.store.scan(after=after, limit=_PAGE, due_before=now + 1):
-            yield from (record for record in page if _is_token(record))
+            yield from (record for record in page if is_token(record))
             after = page[-1].name
 
     def due_for(self, record: Record) -> DueFor:
@@ -103,18 +129,25 @@ class Eraser:
         return self._due_for(opened)
 
     def sweep(self, record: Record) -> Swept:
-        """Erase one record that is due, or finish erasing it; spare it if its value is there and may still be verified."""
+        """Erase one record that is due, or finish erasing it; spare it if its value is there and may still be verified.
+
+        Of one whose object was re-keyed, only the objects go that were replaced or never got so far.
+        """
         was = record.header.state
         try:
             opened = self.lookup.open(record)
-            if self._due_for(opened) is DueFor.NOTHING_YET:
+            reason = self._due_for(opened)
+            if reason is DueFor.NOTHING_YET:
                 # Where it is changed meanwhile, the next sweep looks at it anew.
-                self.lookup.change(opened, opened.fields, state=was, due=self._verified_until(opened.fields))
+                self.lookup.change(opened, opened.fields, state=was, due=self._due_again(opened))
                 return Swept(record.name, was, done=False, spared=True)
-            return Swept(record.name, was, self.erase(opened))
+            if reason is DueFor.REKEYED:
+                self._tidy(opened)
+                return Swept(record.name, was, done=False, tidied=True)
+            return Swept(record.name, was, not self.erase(opened).sweep_from)
         except Conflict:
             # Confirmed meanwhile, and so not due any more, or swept by another process; the next sweep sees.
-            return Swept(record.name, was, done=False)
+            return Swept(record.name, was, done=False, kept=True)
         except (IntegrityError, StoreUnavailable) as problem:
             return Swept(record.name, was, done=False, problem=problem.message)
 
@@ -122,11 +155,38 @@ class Eraser:
         now, fields = int(self.now()), opened.fields
         if opened.header.state is RecordState.ERASING:
             return DueFor.ERASING
-        if opened.header.state is RecordState.STORED or 0 < fields.expires <= now:
+        if 0 < fields.expires <= now:
             return DueFor.EXPIRED
+        if opened.header.state is RecordState.STORED:
+            return DueFor.REKEYED if _has_remains(fields) and transfers_end(fields) <= now else DueFor.NOTHING_YET
         if self._verified_until(fields) <= now:
             return DueFor.UNVERIFIED
         return DueFor.NOTHING_YET if self._is_there(fields.placement.object_name) else DueFor.NEVER_UPLOADED
+
+    def _due_again(self, opened: OpenedRecord) -> int:
+        if opened.header.state is RecordState.STORED:
+            return stored_due(opened.fields)
+        return self._verified_until(opened.fields)
+
+    def _tidy(self, opened: OpenedRecord) -> None:
+        """Remove the objects that re-keying replaced, and the copy of one that was never finished.
+
+        A copy is taken out of the record before it is deleted, so that nobody can still switch to it.
+        """
+        if opened.fields.following is not None:
+            opened = self._without_following(opened)
+        self.objects.delete(opened.fields.leftover)
+        tidy = evolve(opened.fields, leftover=())
+        if not self.lookup.change(opened, tidy, state=RecordState.STORED, due=stored_due(tidy)):
+            raise Conflict("the record was changed while it was swept; the next sweep looks at it anew")
+
+    def _without_following(self, opened: OpenedRecord) -> OpenedRecord:
+        given_up = opened.fields.without_following()
+        changed = self.lookup.change(opened, given_up, state=RecordState.STORED, due=stored_due(given_up))
+        record = self.lookup.store.get([opened.record.name])[0] if changed else None
+        if record is None or record.header.revision != opened.header.revision + 1:
+            raise Conflict("the record was changed while it was swept; the next sweep looks at it anew")
+        return self.lookup.open(record)
 
     def _verified_until(self, fields: OperatorFields) -> int:
         until = fields.created + self.unverified_ttl
@@ -143,19 +203,30 @@ class Eraser:
         if opened.header.state is RecordState.ERASING:
             return True
         erased = opened.fields.erased()
-        due = max(_uploads_end(erased), int(self.now()))
+        due = max(transfers_end(erased), int(self.now()))
         return self.lookup.change(opened, erased, state=RecordState.ERASING, due=due)
 
 
-def _uploads_end(fields: OperatorFields) -> int:
-    """The Unix second from which no upload can end any more, 0 where there was no upload URL.
+def transfers_end(fields: OperatorFields) -> int:
+    """The Unix second from which no upload or copy can end any more, 0 where there never was one.
 
     A store checks a URL when a request begins, and takes as long for the body as the client does.
     """
     return fields.upload_until + UPLOAD_MARGIN if fields.upload_until else 0
 
 
-def _is_token(record: Record) -> bool:
+def stored_due(fields: OperatorFields) -> int:
+    """When the sweep must look at a stored record: its value expires, or what re-keying left can go; 0 for never."""
+    moments = (fields.expires, transfers_end(fields) if _has_remains(fields) else 0)
+    return min((moment for moment in moments if moment), default=0)
+
+
+def _has_remains(fields: OperatorFields) -> bool:
+    return fields.following is not None or bool(fields.leftover)
+
+
+def is_token(record: Record) -> bool:
+    """Whether it is a token's record, as far as this release can tell."""
     try:
         return record.header.record_type is RecordType.TOKEN
     except IntegrityError:

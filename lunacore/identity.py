@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OPERATOR_ISSUER: Final = "lunacore:operator"
 
@@ -54,8 +57,12 @@ def operator(tenant: str) -> Identity:
 
 @frozen
 class Call:
-    """One call: who makes it, the identifier that logs and answer share, and the reason that a person gave."""
+    """One call: who makes it, the identifier that logs and answer share, and the reason that a person gave.
+
+    ``who`` says for the audit log which person, on which machine, where the identity does not: operators share one.
+    """
 
     identity: Identity
     request: str = ""
     reason: str = ""
+    who: Mapping[str, str] = field(factory=dict)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from attrs import evolve, field, frozen
 
-from lunacore import keys
-from lunacore.errors import IntegrityError, KeyringError, UnknownKeyVersion, UnsupportedVersion
+from lunacore import keys, recipients
+from lunacore.errors import IntegrityError, KeyringError, StoreUnavailable, UnknownKeyVersion, UnsupportedVersion
 from lunacore.fields import FieldReader, lp_list
+from lunacore.recipients import Recipient, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,39 +131,78 @@ def create(*, now: int, random: Callable[[int], bytes]) -> Keyring:
 
 
 def seal(keyring: Keyring, providers: Sequence[KeyProvider], *, random: Callable[[int], bytes]) -> bytes:
-    """The sealed form; any one of the providers can open it."""
-    _check_names([provider.name for provider in providers])
+    """The sealed form; any one of the providers can open it.
+
+    Raises:
+        KeyringError: a provider refuses to seal, or two have one name.
+        StoreUnavailable: one of the providers cannot be reached; all of them are needed.
+    """
+    for unusable in (provider for provider in providers if isinstance(provider, Unusable)):
+        raise unusable.problem
+    _check_names(providers)
     body_key = random(keys.KEY_BYTES)
     context = _context(keyring.id)
-    recipients = tuple(keys.lp(provider.name.encode(), provider.seal(body_key, context)) for provider in providers)
-    head = _encode_head(keyring.id, keyring.serial) + lp_list(recipients)
+    sealed = tuple(keys.lp(provider.name.encode(), _sealed_by(provider, body_key, context)) for provider in providers)
+    head = _encode_head(keyring.id, keyring.serial) + lp_list(sealed)
     return head + keys.seal(body_key, keyring.encode(), head, random)
 
 
 def unseal(sealed: bytes, providers: Sequence[KeyProvider]) -> Keyring:
-    """Open the sealed form with the first provider that it was sealed for.
+    """Open the sealed form with the first provider that it was sealed for, that can be reached and opens its part.
 
     Raises:
-        KeyringError: no provider fits, or the right one cannot open it.
+        KeyringError: no provider fits, those that fit cannot open it, or it asks for fewer than are required together.
         UnsupportedVersion: a later release wrote it.
         IntegrityError: it is damaged.
+        StoreUnavailable: a provider that might open it cannot be reached, and no other opens it.
     """
     reader = FieldReader(sealed)
     keyring_id, serial = _read_head(reader)
-    recipients = _read_recipients(reader)
+    parts = _read_recipients(reader)
     body = reader.rest()
-    body_key = _open_body_key(recipients, providers, _context(keyring_id))
+    body_key = _checked_body_key(recipients.open_any(parts, providers, _context(keyring_id)))
     keyring = Keyring.decode(keys.unseal(body_key, body, sealed[: len(sealed) - len(body)]))
     if (keyring.id, keyring.serial) != (keyring_id, serial):
         raise IntegrityError("the keyring's clear head does not agree with what it seals")
     return keyring
 
 
-def recipients(sealed: bytes) -> list[str]:
-    """The names of the providers that a sealed keyring can be opened by."""
+def recipients_of(sealed: bytes) -> list[Recipient]:
+    """Who can open a sealed keyring.
+
+    Raises:
+        KeyringError: it is no keyring.
+        IntegrityError: it is damaged, or of a later release.
+    """
     reader = FieldReader(sealed)
     _read_head(reader)
-    return list(_read_recipients(reader))
+    return [Recipient.read(name, part) for name, part in _read_recipients(reader).items()]
+
+
+def check_recipients(sealed: bytes, providers: Sequence[KeyProvider]) -> None:
+    """Make sure that sealing anew for ``providers`` adds nobody who can open it, and leaves nobody out.
+
+    Raises:
+        KeyringError: it would, as on a machine whose configuration is not that of the others; or a provider cannot be had.
+    """
+    for unusable in (provider for provider in recipients.apart(providers) if isinstance(provider, Unusable)):
+        raise unusable.problem
+    present = {recipient.name: recipient.shown for recipient in recipients_of(sealed)}
+    if set(present) != {provider.name for provider in providers}:
+        raise KeyringError(
+            f"the keyring is sealed for {', '.join(present.values())}, and tokenizer.seal names others; "
+            "correct the setting, or run lunacore keys reseal if it is right"
+        )
+
+
+def read_head(sealed: bytes) -> tuple[bytes, int]:
+    """Id and serial that a sealed keyring claims; to be believed only once it is open.
+
+    Raises:
+        KeyringError: it is no keyring.
+        IntegrityError: it is damaged, or of a later release.
+    """
+    return _read_head(FieldReader(sealed))
 
 
 def _context(keyring_id: bytes) -> bytes:
@@ -184,22 +224,25 @@ def _read_head(reader: FieldReader) -> tuple[bytes, int]:
     return keyring_id, serial
 
 
-def _check_names(names: list[str]) -> None:
+def _check_names(providers: Sequence[KeyProvider]) -> None:
+    names = [provider.name for provider in recipients.apart(providers)]
     if not names:
         raise KeyringError("a keyring needs at least one key provider to seal it")
-    if len(set(names)) != len(names):
+    if len({provider.name for provider in providers}) != len(providers):
         raise KeyringError("two key providers have the same name, so neither could tell its part from the other's")
     for name in names:
         if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
             raise KeyringError(f"the name of a key provider must have 1 to {MAX_NAME_BYTES} bytes")
+        if name.startswith(recipients.PREFIX):
+            raise KeyringError(f"the name of a key provider must not begin with {recipients.PREFIX}")
 
 
 def _read_recipients(reader: FieldReader) -> dict[str, bytes]:
     entries = [_read_recipient(entry) for entry in reader.lp_list()]
-    recipients = dict(entries)
-    if len(recipients) != len(entries):
+    parts = dict(entries)
+    if len(parts) != len(entries):
         raise IntegrityError("the keyring is sealed twice for key providers of one name")
-    return recipients
+    return parts
 
 
 def _read_recipient(entry: bytes) -> tuple[str, bytes]:
@@ -209,14 +252,13 @@ def _read_recipient(entry: bytes) -> tuple[str, bytes]:
     return name, sealed
 
 
-def _open_body_key(recipients: dict[str, bytes], providers: Sequence[KeyProvider], context: bytes) -> bytes:
-    for provider in providers:
-        if provider.name in recipients:
-            return _checked_body_key(provider.open(recipients[provider.name], context))
-    raise KeyringError(
-        f"the keyring is sealed by {', '.join(recipients) or 'nobody'}, and none of these is configured; "
-        "check the setting tokenizer.seal"
-    )
+def _sealed_by(provider: KeyProvider, body_key: bytes, context: bytes) -> bytes:
+    try:
+        return provider.seal(body_key, context)
+    except StoreUnavailable as problem:
+        raise StoreUnavailable(f"the keyring cannot be sealed by {provider.name}: {problem.message}") from problem
+    except KeyringError as problem:
+        raise KeyringError(f"the keyring cannot be sealed by {provider.name}: {problem.message}") from problem
 
 
 def _checked_body_key(body_key: bytes) -> bytes:

@@ -14,22 +14,27 @@ from attrs import define, field, frozen
 
 from lunacore import keyring as keyrings
 from lunacore import keys
-from lunacore.errors import KeyringError, LunaCoreError, StoreUnavailable
+from lunacore.errors import KeyringError, LunaCoreError, StoreUnavailable, UnknownKeyVersion
 from lunacore.gateway_keys import credentials
 from lunacore.keyring import KeyPurpose
+from lunacore.signing import signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lunacore.keyring import Keyring, VersionedKey
+    from lunacore.signing import Signer, VerificationKey
     from lunacore.sigv4 import Credentials
     from lunacore.stores import KeyProvider, KeyringStore
 
 RELOAD_PERIOD: Final = 60
-"""Seconds after which a process looks whether the keyring has changed."""
+"""Seconds after which a process looks whether the keyring has changed, unless ``keys.reload_period`` says otherwise."""
 
-STAGING_PERIOD: Final = 3 * RELOAD_PERIOD
-"""Seconds between staging a key and its use: one full reload period, with room for slow reloads and skewed clocks."""
+STAGING_PERIODS: Final = 3
+"""Reload periods between staging a key and its use: a full one, with room for slow reloads and skewed clocks."""
+
+STAGING_PERIOD: Final = STAGING_PERIODS * RELOAD_PERIOD
+"""Seconds between staging a key and its use, unless ``keys.reload_period`` says otherwise."""
 
 MIN_REFRESH_INTERVAL: Final = 1.0
 """Seconds between two reloads that unknown versions ask for, so that a forged version cannot keep the process busy."""
@@ -58,6 +63,8 @@ class _Active:
     root_keys: dict[int, bytes] = field(repr=False)
     session_keys: tuple[SessionKeys, ...] = field(repr=False)
     gateway: tuple[Credentials, ...] = field(repr=False)
+    signers: tuple[Signer, ...]
+    record_keys: tuple[bytes, ...] = field(repr=False)
     tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
 
 
@@ -84,10 +91,18 @@ class KeyringSource:
     A keyring that cannot be reloaded leaves the one that is loaded in use; ``problem`` says so to readiness checks.
     """
 
-    def __init__(self, store: KeyringStore, providers: Sequence[KeyProvider], *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: KeyringStore,
+        providers: Sequence[KeyProvider],
+        *,
+        now: Callable[[], float],
+        reload_period: int = RELOAD_PERIOD,
+    ) -> None:
         self._store = store
         self._providers = providers
         self._now = now
+        self.reload_period = reload_period
         self._lock = Lock()
         self._refreshed = 0.0
         self.problem: str | None = None
@@ -95,8 +110,13 @@ class KeyringSource:
         self._present = self._settle()
 
     @property
+    def staging_period(self) -> int:
+        """Seconds between staging a key and its use."""
+        return STAGING_PERIODS * self.reload_period
+
+    @property
     def keyring(self) -> Keyring:
-        """The keyring, at most ``RELOAD_PERIOD`` old unless it cannot be reached."""
+        """The keyring, at most ``reload_period`` old unless it cannot be reached."""
         return self._active().keyring
 
     def tenant_key(self, tenant: str, version: int | None = None) -> tuple[int, bytes]:
@@ -159,6 +179,31 @@ class KeyringSource:
     def _gateway_credentials(self, access_key: str) -> Credentials | None:
         return next((one for one in self._active().gateway if one.access_key == access_key), None)
 
+    def audit_signer(self) -> Signer:
+        """What signs checkpoints of the audit log and receipts: the active audit key."""
+        return self._active().signers[0]
+
+    def verification_keys(self) -> tuple[VerificationKey, ...]:
+        """The public part of every audit key that is not retired, the active one first."""
+        return tuple(one.verification_key for one in self._active().signers)
+
+    def verification_key(self, version: int) -> VerificationKey:
+        """The public part of one audit key (``VerificationKeys``); an unknown version makes the keyring reload first.
+
+        Raises:
+            UnknownKeyVersion: the reloaded keyring does not hold it either.
+        """
+        if all(one.version != version for one in self._active().signers):
+            self.refresh()
+        for known in self._active().signers:
+            if known.version == version:
+                return known.verification_key
+        raise UnknownKeyVersion(KeyPurpose.AUDIT.name.lower(), version)
+
+    def record_fingerprints(self, name: bytes) -> tuple[str, ...]:
+        """What the audit log calls the record of a name: 32 hex digits under each audit key, the active one first."""
+        return tuple(keys.mac(key, name)[: keys.FINGERPRINT_BYTES].hex() for key in self._active().record_keys)
+
     def refresh(self) -> None:
         """Reload now, unless that was done within the last second."""
         with self._lock:
@@ -171,7 +216,7 @@ class KeyringSource:
         if not present.since <= self._now() < present.until:
             with self._lock:
                 # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
-                if not 0 <= self._now() - self._loaded.checked < RELOAD_PERIOD:
+                if not 0 <= self._now() - self._loaded.checked < self.reload_period:
                     self._reload()
                 present = self._present = self._settle()
         return present.active
@@ -182,7 +227,9 @@ class KeyringSource:
         active = loaded.active
         if active is None or not active.since <= now < active.until:
             active = loaded.active = _active_at(loaded.keyring, now)
-        return _Present(max(active.since, loaded.checked), min(active.until, loaded.checked + RELOAD_PERIOD), active)
+        return _Present(
+            max(active.since, loaded.checked), min(active.until, loaded.checked + self.reload_period), active
+        )
 
     def _reload(self) -> None:
         self._refreshed = self._loaded.checked = self._now()
@@ -210,6 +257,7 @@ class KeyringSource:
 def _active_at(keyring: Keyring, now: float) -> _Active:
     activations = [key.active_from for key in keyring.keys]
     root = keyring.active(KeyPurpose.ROOT, now)
+    audit = _active_first(keyring, KeyPurpose.AUDIT, now)
     return _Active(
         since=max((moment for moment in activations if moment <= now), default=0),
         until=min((moment for moment in activations if moment > now), default=inf),
@@ -221,6 +269,8 @@ def _active_at(keyring: Keyring, now: float) -> _Active:
             _session_keys(key.version, key.secret) for key in _active_first(keyring, KeyPurpose.SESSION, now)
         ),
         gateway=tuple(credentials(key) for key in _active_first(keyring, KeyPurpose.GATEWAY, now)),
+        signers=tuple(signer(key.version, key.secret) for key in audit),
+        record_keys=tuple(keys.expand(key.secret, "audit-record") for key in audit),
     )
 
 

@@ -24,11 +24,20 @@ _PORTIONS: Final = 20
 class RateLimit:
     """At most ``limit`` per subject in each minute of the clock; 0 means no limit."""
 
-    def __init__(self, store: ExpiringStore, limit: int, *, key: Callable[[], bytes], setting: str) -> None:
+    def __init__(
+        self,
+        store: ExpiringStore,
+        limit: int,
+        *,
+        key: Callable[[], bytes],
+        setting: str,
+        what: str = "tokens opened",
+    ) -> None:
         self._store = store
         self._limit = limit
         self._key = key
         self._setting = setting
+        self._what = what
         self._lock = Lock()
         self._window = 0
         self._remaining: dict[tuple[str, ...], int] = {}
@@ -49,7 +58,7 @@ class RateLimit:
             if remaining < count:
                 self._remaining[subject] = remaining
                 raise RateLimited(
-                    f"more than {self._limit} tokens opened in a minute; slow down, or raise {self._setting}",
+                    f"more than {self._limit} {self._what} in a minute; slow down, or raise {self._setting}",
                     retry_after=WINDOW - now % WINDOW,
                 )
             self._remaining[subject] = remaining - count

@@ -7,12 +7,12 @@ do that.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
 from lunacore import keys, records, tokens
-from lunacore.errors import Conflict, StoreUnavailable, TokenNotFound
+from lunacore.errors import Conflict, StoreUnavailable, TokenNotFound, UnknownKeyVersion
 from lunacore.outcomes import attempt
 from lunacore.records import RecordState
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lunacore.records import Contents, OpenedRecord, OperatorFields, Record
     from lunacore.stores import RecordStore
     from lunacore.tokens import ParsedToken
+
+
+_ATTEMPTS: Final = 5
 
 
 @frozen
@@ -142,7 +145,10 @@ class Lookup:
         )
 
     def change(self, opened: OpenedRecord, fields: OperatorFields, *, state: RecordState, due: int) -> bool:
-        """Compare-and-swap other operator fields and another state into the record; say whether it was still the same."""
+        """Compare-and-swap other operator fields and another state into the record; say whether it was still the same.
+
+        The outer layer is sealed anew in any case, under the active root key.
+        """
         root_version, root_key = self.keyring.active_root()
         header = evolve(
             opened.header, root_version=root_version, revision=opened.header.revision + 1, state=state, due=due
@@ -162,14 +168,22 @@ class Lookup:
         return records.open_record(record, self.keyring.root_key)
 
     def _settle(self, token: PresentedToken, record: Record | None) -> Found:
-        if record is None:
+        for _ in range(_ATTEMPTS):
+            if record is not None:
+                return self._open(token, record)
             older = self._find_under_older(token)
+            if older is not None and older.token.lookup_version > token.lookup_version:
+                return older  # another process already uses a lookup secret that is still staged here
             if older is not None:
-                return self._move(older, token)
+                self._move(
+                    older, token
+                )  # or somebody else has moved it, rewrapped or erased it: look again in any case
+                record = self._get(token)
+                continue
             record = self._look_again(token)
-        if record is None:
-            raise TokenNotFound
-        return self._open(token, record)
+            if record is None:
+                raise TokenNotFound
+        raise StoreUnavailable("the record changed while it was being moved; try again", retry_after=1)
 
     def _open(self, token: PresentedToken, record: Record) -> Found:
         opened = records.open_record(record, self.keyring.root_key)
@@ -180,8 +194,11 @@ class Lookup:
 
     def _find_under_older(self, token: PresentedToken) -> Found | None:
         for version in self.keyring.older_lookup_versions(token.lookup_version):
-            older = self.present(token.tenant, token.parsed, version)
-            record = self.store.get([older.keys.record_name])[0]
+            try:
+                older = self.present(token.tenant, token.parsed, version)
+            except UnknownKeyVersion:
+                continue  # retired at this very moment, so nothing lies under it
+            record = self._get(older)
             if record is not None:
                 return self._open(older, record)
         return None
@@ -190,11 +207,12 @@ class Lookup:
         """Another process may have moved the record here after we had looked here and before we looked under older names."""
         if not self.keyring.older_lookup_versions(token.lookup_version):
             return None
+        return self._get(token)
+
+    def _get(self, token: PresentedToken) -> Record | None:
         return self.store.get([token.keys.record_name])[0]
 
-    def _move(self, found: Found, token: PresentedToken) -> Found:
-        if found.token.lookup_version > token.lookup_version:
-            return found  # another process already uses a lookup secret that is still staged here
+    def _move(self, found: Found, token: PresentedToken) -> None:
         contents = found.contents()
         placement = evolve(
             found.fields.placement, inner=self._seal_contents(token, contents, found.fields.placement.generation)
@@ -208,7 +226,7 @@ class Lookup:
                 revision=found.opened.header.revision + 1,
                 labels=self._label_hashes(token, contents.labels),
             ),
-            _without_following(evolve(found.fields, placement=placement)),
+            evolve(found.fields, placement=placement).without_following(),
             name=token.keys.record_name,
             commitment=token.keys.commitment,
             root_key=root_key,
@@ -216,10 +234,6 @@ class Lookup:
         )
         with suppress(Conflict):  # another process moved it first
             self.store.replace(found.opened.record, moved)
-        record = self.store.get([token.keys.record_name])[0]
-        if record is None:
-            raise StoreUnavailable("the record changed while it was being moved; try again", retry_after=1)
-        return self._open(token, record)
 
     def _seal_contents(self, token: PresentedToken, contents: Contents, generation: int) -> bytes:
         return records.seal_contents(
@@ -235,10 +249,3 @@ class Lookup:
     def _label_hashes(self, token: PresentedToken, labels: Sequence[str]) -> tuple[bytes, ...]:
         hashes = {self.keyring.label_hash(token.tenant, label, token.lookup_version) for label in labels}
         return tuple(sorted(hashes))
-
-
-def _without_following(fields: OperatorFields) -> OperatorFields:
-    """A move resets a re-keying that was under way; what it may have copied is left for deletion."""
-    if fields.following is None:
-        return fields
-    return evolve(fields, following=None, leftover=(*fields.leftover, fields.following.object_name))

@@ -1,7 +1,7 @@
 """Backends by URL: the scheme names an entry point, and whoever installs a package may add schemes.
 
 The entry-point groups are ``lunacore.records``, ``lunacore.grants``, ``lunacore.objects``, ``lunacore.keyring``,
-``lunacore.seal`` and ``lunacore.audit``. Each entry point is a factory ``open(url, surroundings)``. Where a
+``lunacore.seal``, ``lunacore.audit`` and ``lunacore.notify``. Each entry point is a factory ``open(url, surroundings)``. Where a
 group has an entry point ``fsspec``, it serves every scheme that has none of its own.
 """
 
@@ -16,13 +16,23 @@ from attrs import field, frozen
 from lunacore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lunacore.config import NotifySettings
     from lunacore.gateway_keys import GatewayKeys
     from lunacore.stores import RecordStore
 
 FALLBACK: Final = "fsspec"
-_EXTRAS: Final = {"s3": "s3", "postgresql": "postgresql", "redis": "redis"}
+_EXTRAS: Final = {
+    "awskms": "aws-kms",
+    "openbao": "openbao",
+    "postgres": "postgresql",
+    "postgresql": "postgresql",
+    "redis": "redis",
+    "rediss": "redis",
+    "s3": "s3",
+    "vault": "openbao",
+}
 
 
 @frozen
@@ -87,6 +97,8 @@ class Surroundings:
         gateway_url: base URL of the gateway, for object stores that it serves.
         gateway_keys: its credentials, likewise.
         records: the record store, for a keyring that lies in it.
+        notify: the table of a receiver of notifications.
+        threads: how many calls this process makes at once, as a rule; stores keep so many connections.
     """
 
     setting: str
@@ -95,6 +107,8 @@ class Surroundings:
     gateway_url: str = ""
     gateway_keys: GatewayKeys | None = None
     records: RecordStore | None = None
+    threads: int = 8
+    notify: NotifySettings | None = None
 
 
 def open_backend(kind: str, text: str, surroundings: Surroundings) -> Any:  # noqa: ANN401 - the kind decides
@@ -114,6 +128,12 @@ def open_backend(kind: str, text: str, surroundings: Surroundings) -> Any:  # no
             f"try: pip install 'lunacore[{extra}]'"
         ) from missing
     return factory(url, surroundings)
+
+
+def shown_entries(entries: Sequence[Sequence[str]], setting: str) -> list[str]:
+    """Entries of ``tokenizer.seal`` as they may be shown: each URL without credentials and options, or ``all(URL, URL)``."""
+    shown = [[BackendURL.parse(url, setting).shown for url in entry] for entry in entries]
+    return [urls[0] if len(urls) == 1 else f"all({', '.join(urls)})" for urls in shown]
 
 
 def schemes(kind: str) -> list[str]:

@@ -46,6 +46,7 @@ class RecordType(IntEnum):
     TOKEN = 1
     CANARY = 2
     KEYRING = 3
+    CHAIN = 4
 
 
 class RecordState(IntEnum):
@@ -145,7 +146,8 @@ class OperatorFields:
         following: while an object is being re-keyed, the object that will take its place.
         leftover: names of objects that were replaced and are still to be deleted.
         created: Unix second of minting.
-        upload_until: Unix second after which no upload URL for any of the objects is valid.
+        upload_until: Unix second after which no upload URL for any of the objects is valid, no copy of them begins, and no
+            download URL of one that was replaced is valid; 0 where there never was any.
         expires: Unix second at which the value itself is to be erased, 0 for never.
         size: bytes of the object as the store counts them, None until confirmed.
         etag: the store's ETag or version of what was confirmed, empty until then.
@@ -168,6 +170,12 @@ class OperatorFields:
         """Every object that erasure must remove."""
         following = () if self.following is None else (self.following.object_name,)
         return (self.placement.object_name, *following, *self.leftover)
+
+    def without_following(self) -> OperatorFields:
+        """The same with a re-keying given up that was under way; what it may have copied is left for deletion."""
+        if self.following is None:
+            return self
+        return evolve(self, following=None, leftover=(*self.leftover, self.following.object_name))
 
     def erased(self) -> OperatorFields:
         """The same without any inner seal: from here on the token opens nothing."""

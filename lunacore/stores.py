@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lunacore.audit import AuditEvent
+    from lunacore.audit_chain import ChainedEvent
     from lunacore.records import Record
 
 
@@ -245,7 +246,7 @@ class KeyProvider(Protocol):
 
     @property
     def name(self) -> str:
-        """What the keyring file says of it (at most 255 bytes), so that a wrong provider can be told from a damaged file."""
+        """What the keyring says of it (1 to 255 bytes, not beginning with ``all:``), so that each finds its own part."""
         ...
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
@@ -258,6 +259,15 @@ class KeyProvider(Protocol):
         Raises:
             KeyringError: wrong key, wrong context or damaged.
         """
+        ...
+
+
+@runtime_checkable
+class KnownByMoreNames(Protocol):
+    """What a key provider may offer whose key goes by several names, such as an alias and an identifier."""
+
+    def answers_to(self, name: str) -> bool:
+        """Whether what a keyring holds under this name may be its own, so that trying to open it makes sense."""
         ...
 
 
@@ -281,5 +291,21 @@ class AuditSink(Protocol):
 
         Raises:
             AuditUnavailable: they were not all written; the caller then releases nothing.
+        """
+        ...
+
+
+class LineSink(Protocol):
+    """An ``AuditSink`` that keeps lines somewhere: it takes events in a chain, too, whose lines stand fast.
+
+    After an error the very same events may be written once more, alone. A sink that cannot tell whether they are there already
+    must then not write them twice.
+    """
+
+    def write(self, events: Sequence[AuditEvent | ChainedEvent]) -> None:
+        """Append the lines of the events (``to_line()``), in order.
+
+        Raises:
+            AuditUnavailable: they were not all written, or may not have been.
         """
         ...

@@ -9,13 +9,15 @@ role that may not make it, a store that cannot be reached) is raised.
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
 
 from lunacore import metadata as metadata_codec
-from lunacore import segments, tokens
+from lunacore import receipts, segments, tokens
 from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.bulk_erasure import ERASED_AT_ONCE, BulkEraser, LabelErased, is_label, label_fingerprint
 from lunacore.errors import (
     Conflict,
     GrantMissing,
@@ -31,6 +33,7 @@ from lunacore.grants import GrantType
 from lunacore.identity import Role
 from lunacore.keys import KEY_BYTES
 from lunacore.outcomes import among, attempt, only, unrefused
+from lunacore.receipts import Erasure
 from lunacore.records import (
     MAX_LABEL_BYTES,
     MAX_LABELS,
@@ -42,6 +45,7 @@ from lunacore.records import (
     RecordState,
     ValueFormat,
 )
+from lunacore.rekeying import keyed_at, rekeyed_event
 from lunacore.sessions import session_fingerprint
 from lunacore.tickets import Access, Ticket
 from lunacore.tokens import Token
@@ -49,13 +53,15 @@ from lunacore.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lunacore.erasure import Eraser
+    from lunacore.background_rekeying import BackgroundRekeying
+    from lunacore.erasure import Erased, Eraser
     from lunacore.grants import Grants
     from lunacore.identity import Call, Session
     from lunacore.keyring_source import KeyringSource
     from lunacore.limits import RateLimit
     from lunacore.lookup import Found, Lookup, PresentedToken
     from lunacore.outcomes import Outcome
+    from lunacore.rekeying import Rekeyer
     from lunacore.stores import AuditSink, ObjectStore, SignedRequest
     from lunacore.tickets import NewValue
 
@@ -91,6 +97,7 @@ class _Minted:
     access: Access
     presented: PresentedToken
     record: Record
+    labels: tuple[str, ...] = field(repr=False)
 
     @property
     def fingerprint(self) -> str:
@@ -119,9 +126,17 @@ class Tokenizer:
     keyring: KeyringSource
     audit: AuditSink
     reads: Mapping[Role, RateLimit]
+    erasures: Mapping[Role, RateLimit]
+    rekeyer: Rekeyer
+    rekeying: BackgroundRekeying | None
     policy: Policy
     now: Callable[[], float] = field(repr=False)
     random: Callable[[int], bytes] = field(repr=False)
+
+    @property
+    def bulk_eraser(self) -> BulkEraser:
+        """Erases many tokens without having them, for operators."""
+        return BulkEraser(self.lookup, self.eraser, self.audit, self.now)
 
     def tokenize(
         self, call: Call, values: Sequence[NewValue], *, session: Session | None = None
@@ -160,7 +175,7 @@ class Tokenizer:
             expires = self._grant_expiry(call, None, now)
             canonical = [one.presented.canonical for one in written]
             self.grants.allow(session, canonical, tuple(GrantType), now=now, expires=expires)
-        self._write_audit(call, Action.TOKENIZE, minted, minted, session=session)
+        self._write_audit(call, Action.TOKENIZE, minted, minted, session=session, details=self._labels(call, minted))
         return [one.access if isinstance(one, _Minted) else one for one in minted]
 
     def detokenize(self, call: Call, texts: Sequence[str]) -> list[Outcome[Ticket]]:
@@ -303,10 +318,60 @@ class Tokenizer:
         Raises:
             RoleForbidden: only applications may delete.
         """
+        return [one if isinstance(one, LunaCoreError) else None for one in self.erase(call, texts)]
+
+    def erase(self, call: Call, texts: Sequence[str]) -> list[Outcome[Erased | None]]:
+        """As ``delete``, and say what was erased: None stands for a token that was not there."""
         self._admit(call, Action.TOKEN_DELETE, _GRANTERS)
         presented = self._present(call, texts)
-        self._write_audit(call, Action.TOKEN_DELETE, presented, presented)
-        return [attempt(self._erase, one) for one in self._find_swept_or_not(presented)]
+        found = self._find_swept_or_not(presented)
+        self._write_audit(call, Action.TOKEN_DELETE, presented, presented, records=self._record_fingerprints(found))
+        return [attempt(self._erase, one) for one in found]
+
+    def erase_label(self, call: Call, label: str, *, limit: int = ERASED_AT_ONCE) -> LabelErased:
+        """Erase up to ``limit`` tokens with this label, whoever has them, and sign a receipt; again, until it is complete.
+
+        Raises:
+            RoleForbidden: only applications may erase.
+            InvalidRequest: it is no label.
+            RateLimited: too many such calls in this minute.
+            StoreUnavailable: a store cannot be reached; what was erased is erased, and another call goes on.
+        """
+        self._admit(call, Action.ERASE, _GRANTERS)
+        if not is_label(label):
+            raise InvalidRequest(f"label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="label")
+        self._count(self.erasures.get(call.identity.role), call, Action.ERASE, 1, int(self.now()))
+        outcomes = list(islice(evolve(self.bulk_eraser, batch=limit).labelled(call, label), limit))
+        problem = next((one.problem for one in outcomes if one.problem), None)
+        if problem is not None:
+            raise problem
+        erased = tuple(one.erased for one in outcomes if one.erased is not None)
+        complete = len(outcomes) < limit
+        tenant = call.identity.tenant
+        selection = {"by": "label", "label": label_fingerprint(self.keyring, tenant, label)}
+        erasure = Erasure(tenant, call.reason, selection, erased, complete=complete)
+        return LabelErased(erased, complete, receipts.sign(erasure, self.keyring, now=self.now()))
+
+    def rekey(
+        self, call: Call, texts: Sequence[str], *, deep: bool = False, older_than: int = 0
+    ) -> list[Outcome[bool]]:
+        """Give the objects of tokens other names and store keys, inside the object store; with ``deep`` other value keys too.
+
+        The object that was replaced is deleted when no ticket for it can be in use any more. ``deep`` carries each value through
+        this program and seals it anew. With ``older_than``, objects stay as they are that got their keys less than so many
+        seconds ago; the outcome says whether one was re-keyed.
+
+        Raises:
+            RoleForbidden: the caller is no operator.
+        """
+        self._admit(call, Action.TOKEN_REKEY, (Role.OPERATOR,))
+        presented = self._present(call, texts)
+        found = self._find(presented)
+        self._write_audit(call, Action.TOKEN_REKEY, presented, found, deep=deep)
+        return [
+            one if isinstance(one, LunaCoreError) else attempt(self._rekey, call, one, older_than, deep)
+            for one in found
+        ]
 
     # Who may call
 
@@ -379,7 +444,7 @@ class Tokenizer:
             expires=0 if value.ttl is None else now + value.ttl,
         )
         record = self.lookup.seal(presented, contents, fields, due=self._first_due(fields))
-        return _Minted(_access(token, fields, contents), presented, record)
+        return _Minted(_access(token, fields, contents), presented, record, value.labels)
 
     def _check_value(self, value: NewValue) -> None:
         if value.size is not None and value.size < 0:
@@ -394,7 +459,7 @@ class Tokenizer:
             raise InvalidRequest(f"ttl must be between 1 second and {_MAX_VALUE_TTL} seconds", field="ttl")
         if len(value.labels) > MAX_LABELS:
             raise InvalidRequest(f"labels may be {MAX_LABELS} at most", field="labels")
-        if not all(_is_label(label) for label in value.labels):
+        if not all(is_label(label) for label in value.labels):
             raise InvalidRequest(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="labels")
 
     def _first_due(self, fields: OperatorFields) -> int:
@@ -428,23 +493,34 @@ class Tokenizer:
         self._count_reads(call, len(texts), now)
         presented = self._present(call, texts)
         bounds = self._read_bounds(call, presented, now)
+        found = self._find(presented, _missing_for(call))
         readable = [
-            attempt(_open_readable, text, one, bound)
-            for text, one, bound in zip(texts, self._find(presented, _missing_for(call)), bounds, strict=True)
+            attempt(_open_readable, text, one, bound) for text, one, bound in zip(texts, found, bounds, strict=True)
         ]
         self._write_audit(call, Action.DETOKENIZE, presented, readable)
+        self._offer_to_rekeying(found, readable)
         return readable
 
+    def _offer_to_rekeying(self, found: Sequence[Outcome[Found]], readable: Sequence[Outcome[_Readable]]) -> None:
+        if self.rekeying is None:
+            return
+        for one, read in zip(found, readable, strict=True):
+            if not isinstance(one, LunaCoreError) and not isinstance(read, LunaCoreError):
+                self.rekeying.offer(one)
+
     def _count_reads(self, call: Call, count: int, now: int) -> None:
-        limit = self.reads.get(call.identity.role)
+        self._count(self.reads.get(call.identity.role), call, Action.DETOKENIZE, count, now)
+
+    def _count(self, limit: RateLimit | None, call: Call, action: Action, count: int, now: int) -> None:
         if limit is None:
             return
         session = call.identity.session
         subject = (call.identity.tenant, call.identity.issuer, "" if session is None else session.id)
+        counted = subject if action is Action.DETOKENIZE else (*subject, action.value)
         try:
-            limit.take(subject, count, now=now)
+            limit.take(counted, count, now=now)
         except RateLimited as refusal:
-            raise self._refusal(call, Action.DETOKENIZE, refusal) from None
+            raise self._refusal(call, action, refusal) from None
 
     def _read_bounds(
         self, call: Call, presented: Sequence[Outcome[PresentedToken]], now: int
@@ -508,19 +584,43 @@ class Tokenizer:
             found = only(self.lookup.find([found.token]))
         raise Conflict("the token is being changed by others at this moment; try again")
 
-    def _erase(self, found: Outcome[Found]) -> None:
+    def _erase(self, found: Outcome[Found]) -> Erased | None:
         for _ in range(_CHANGE_ATTEMPTS):
             if isinstance(found, TokenNotFound):
-                return
+                return None
             if isinstance(found, LunaCoreError):
                 raise found
             with suppress(Conflict):  # changed or moved since it was found: find it again
-                self.eraser.erase(found.opened)
-                return
+                return evolve(self.eraser.erase(found.opened), token=found.token.fingerprint)
             found = self.lookup.find([found.token])[0]
         raise Conflict("the token is being changed by others at this moment; try again")
 
+    def _rekey(self, call: Call, found: Found, older_than: int, deep: bool) -> bool:  # noqa: FBT001 - passed on by attempt
+        if older_than and keyed_at(found.fields) + older_than > self.now():
+            return False
+        rekeyed = self.rekeyer.rekey(found, deep=deep)
+        self.audit.write([rekeyed_event(call, found.token, rekeyed, self.keyring, self.now())])
+        return True
+
     # The audit log
+
+    def _labels(self, call: Call, minted: Sequence[Outcome[_Minted]]) -> list[Mapping[str, str]]:
+        """The fingerprints of the labels of each, by which events of a person's tokens are found."""
+        if not any(isinstance(one, _Minted) and one.labels for one in minted):
+            return []
+        tenant, keyring = call.identity.tenant, self.keyring
+        return [
+            {"labels": " ".join(label_fingerprint(keyring, tenant, label) for label in one.labels)}
+            if isinstance(one, _Minted) and one.labels
+            else {}
+            for one in minted
+        ]
+
+    def _record_fingerprints(self, found: Sequence[Outcome[Found]]) -> list[str]:
+        return [
+            "" if isinstance(one, LunaCoreError) else self.keyring.record_fingerprints(one.opened.record.name)[0]
+            for one in found
+        ]
 
     def _write_audit(
         self,
@@ -530,10 +630,15 @@ class Tokenizer:
         outcomes: Sequence[object],
         *,
         session: Session | None = None,
-        **detail: str,
+        records: Sequence[str] | None = None,
+        details: Sequence[Mapping[str, str]] = (),
+        **detail: str | bool,
     ) -> None:
         session = session or call.identity.session
+        records = records or [""] * len(presented)
+        details = details or [{}] * len(presented)
         fingerprint = "" if session is None else session_fingerprint(session, self.keyring)
+        facts = {**call.who, **detail} if call.who else detail
         time = self.now()
         self.audit.write(
             [
@@ -548,9 +653,10 @@ class Tokenizer:
                     session=fingerprint,
                     request=call.request,
                     reason=call.reason,
-                    detail=detail,
+                    record=record,
+                    detail={**facts, **own} if own else facts,
                 )
-                for one, outcome in zip(presented, outcomes, strict=True)
+                for one, outcome, record, own in zip(presented, outcomes, records, details, strict=True)
             ]
         )
 
@@ -600,13 +706,6 @@ def _access(token: Token, fields: OperatorFields, contents: Contents) -> Access:
         etag=fields.etag,
         size=fields.size,
     )
-
-
-def _is_label(label: str) -> bool:
-    try:
-        return 1 <= len(label.encode()) <= MAX_LABEL_BYTES
-    except UnicodeEncodeError:
-        return False
 
 
 def _ticket(access: Access, request: SignedRequest) -> Ticket:

@@ -18,6 +18,7 @@ from lunacore.deployment import DEFAULT_TENANT, open_deployment
 from lunacore.errors import ConfigError, Conflict, TooLarge
 from lunacore.identity import Call, operator
 from lunacore.outcomes import only
+from lunacore.receipts import MAX_TOKENS, LabelErasure
 from lunacore.records import ValueFormat
 from lunacore.segments import SEGMENT_BYTES, OpenedSegments, Purpose, SealingReader
 from lunacore.stores import DirectTransfer
@@ -46,13 +47,20 @@ def open_vault(where: str | Path | Config) -> Vault:
 class Vault:
     """Puts values away for tokens and gets them back; safe to use from several threads. Close it, or use ``with``."""
 
-    def __init__(self, deployment: Deployment, *, tenant: str = DEFAULT_TENANT, reason: str = "") -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        reason: str = "",
+        who: Mapping[str, str] | None = None,
+    ) -> None:
         if not isinstance(deployment.objects, DirectTransfer):
             deployment.close()
             raise ConfigError("tokenizer.objects: this object store takes no values from programs, only from browsers")
         self._transfer: DirectTransfer = deployment.objects
         self._deployment = deployment
-        self._call = Call(operator(tenant), reason=reason)
+        self._call = Call(operator(tenant), reason=reason, who=who or {})
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -132,6 +140,37 @@ class Vault:
             StoreUnavailable: a store cannot be reached; nothing was erased.
         """
         only(self.tokenizer.delete(self._call, [token]))
+
+    def delete_label(self, label: str) -> LabelErasure:
+        """Erase all that was put away with a label, and get signed receipts of it; can be repeated.
+
+        Raises:
+            InvalidRequest: it is no label.
+            StoreUnavailable: a store cannot be reached; what was erased is erased, and another call goes on.
+        """
+        erased, receipts = 0, []
+        while True:
+            portion = self.tokenizer.erase_label(self._call, label, limit=MAX_TOKENS)
+            erased += len(portion.erased)
+            receipts.append(portion.receipt)
+            if portion.complete:
+                return LabelErasure(erased, tuple(receipts))
+
+    def rekey(self, token: str, *, deep: bool = False) -> None:
+        """Give the object of a token another name and store key, inside the object store; token and value stay the same.
+
+        Args:
+            token: whose.
+            deep: carry the value through this program, and seal it under a new value key too.
+
+        Raises:
+            InvalidToken: the string is no token.
+            TokenNotFound: there is no such token, or it was deleted.
+            Conflict: the token is being changed by others; try again.
+            IntegrityError: what is stored was damaged or tampered with; it was not changed.
+            StoreUnavailable: a store cannot be reached.
+        """
+        only(self.tokenizer.rekey(self._call, [token], deep=deep))
 
     def because(self, reason: str) -> Vault:
         """The same vault, with a reason that the audit log shows beside everything done through it."""

@@ -79,6 +79,14 @@ _POSTS: Final = (
         wire.Empty,
         ("conflict",),
     ),
+    _Post(
+        "/label/delete",
+        "deleteLabel",
+        "Erase the values that were put away with a label, some at a time, for good; repeatable",
+        wire.DELETE_LABEL,
+        wire.ErasedLabel,
+        ("conflict", "rateLimited"),
+    ),
     _Post("/session/end", "endSession", "End a session: its grants are void from now on", wire.END_SESSION, wire.Empty),
 )
 

@@ -79,4 +79,6 @@ def _outcome(swept: Swept) -> str:
         return "failed"
     if swept.spared:
         return "spared"
+    if swept.tidied:
+        return "tidied"
     return "erased" if swept.done else "later"

@@ -39,6 +39,9 @@ SessionIssuer: TypeAlias = Annotated[
     str, Meta(min_length=1, description="Who vouches for the session, if not the caller: an issuer of the same tenant.")
 ]
 Moment: TypeAlias = str | int | float
+Label: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=256, description="Whose value it is: text of 1 to 256 bytes of UTF-8.")
+]
 
 
 class _Shape(Struct, frozen=True, rename="camel", kw_only=True):
@@ -92,6 +95,20 @@ class NewToken(_Asked, frozen=True, kw_only=True):
         Annotated[SessionId, Meta(description="Of an application: the session to grant the token to.")] | UnsetType
     ) = UNSET
     session_issuer: SessionIssuer | UnsetType = UNSET
+    ttl: (
+        Annotated[
+            str | int,
+            Meta(description='Of an application: erase the value after this time, as "30d", "1h30m", or in seconds.'),
+        ]
+        | UnsetType
+    ) = UNSET
+    labels: (
+        Annotated[
+            list[Label],
+            Meta(max_length=255, description="Of an application: by which all values of a person can be erased."),
+        ]
+        | UnsetType
+    ) = UNSET
 
     def parts(self) -> list[NewToken]:
         return [self]
@@ -204,6 +221,17 @@ class RevokeGrants(_ManyTokens, _OfSession, frozen=True, kw_only=True):
     token_ids: TokenIds
 
 
+class DeleteLabel(_Asked, frozen=True, kw_only=True):
+    """Erase what was put away with a label."""
+
+    is_batch: ClassVar[bool] = False
+
+    label: Label
+
+    def parts(self) -> list[str]:
+        return [self.label]
+
+
 class EndSession(_Asked, frozen=True, kw_only=True):
     """End a session: that which an application names, or the user's own."""
 
@@ -227,6 +255,7 @@ Asked: TypeAlias = (
     | VerifyGrants
     | RevokeGrant
     | RevokeGrants
+    | DeleteLabel
     | EndSession
 )
 A = TypeVar("A", bound=Asked)
@@ -270,6 +299,14 @@ class KeptMetadata(_Shape, frozen=True):
     """Metadata as it came."""
 
     metadata: Metadata
+
+
+class ErasedLabel(_Shape, frozen=True, kw_only=True):
+    """What was erased of a label."""
+
+    erased: Annotated[int, Meta(description="How many values this call erased.")]
+    complete: Annotated[bool, Meta(description="Whether none is left; if not, send the call again.")]
+    receipt: Annotated[str, Meta(description="The signed receipt, as it is to be kept.")]
 
 
 class SessionState(_Shape, frozen=True):
@@ -320,7 +357,9 @@ class Items(_Shape, Generic[T], frozen=True):
     items: list[Success[T] | Failure]
 
 
-Answered: TypeAlias = Empty | UploadTicket | DownloadTicket | Validity | KeptMetadata | SessionState | Health
+Answered: TypeAlias = (
+    Empty | UploadTicket | DownloadTicket | Validity | KeptMetadata | ErasedLabel | SessionState | Health
+)
 
 
 def members(shape: Struct) -> dict[str, Any]:
@@ -396,6 +435,7 @@ BY_TOKEN: Final[RequestDecoder[OneToken | ManyTokens]] = _by_token(OneToken, Man
 SET_GRANT: Final[RequestDecoder[SetGrant | SetGrants]] = _by_token(SetGrant, SetGrants)
 VERIFY_GRANT: Final[RequestDecoder[VerifyGrant | VerifyGrants]] = _by_token(VerifyGrant, VerifyGrants)
 REVOKE_GRANT: Final[RequestDecoder[RevokeGrant | RevokeGrants]] = _by_token(RevokeGrant, RevokeGrants)
+DELETE_LABEL: Final[RequestDecoder[DeleteLabel]] = RequestDecoder(DeleteLabel)
 END_SESSION: Final[RequestDecoder[EndSession]] = RequestDecoder(EndSession)
 
 _PATH: Final = re.compile(r" - at (?:key in )?`\$\.?(.*?)`$", re.ASCII)

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lunacore.audit import Action, AuditEvent
+from lunacore.audit_chain import Chain
 from lunacore.identity import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from lunacore.stores import AuditSink
+    from lunacore.stores import AuditSink, LineSink
 
 THREADS: Final = 6
 BATCHES: Final = 20
@@ -102,6 +103,13 @@ class AuditSinkContract:
         for number in range(3):
             sink.write([make_event(number)])
             assert len(self.recorded(sink)) == number + 1
+
+    def test_lines_of_a_chain_are_written_as_they_are(self, sink: AuditSink) -> None:
+        chain = Chain("0123456789abcdef" * 2)
+        entries = [chain.append(make_event(number)) for number in range(3)]
+        cast("LineSink", sink).write(entries[:1])
+        cast("LineSink", sink).write(entries[1:])
+        assert self.recorded(sink) == [json.loads(entry.line) for entry in entries]
 
     def test_writing_nothing_writes_nothing(self, sink: AuditSink) -> None:
         sink.write([])

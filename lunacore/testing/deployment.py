@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve
 
 from lunacore import keyring as keyrings
+from lunacore.background_rekeying import BackgroundRekeying
 from lunacore.config import Config
 from lunacore.deployment import Deployment, open_deployment
 from lunacore.erasure import Eraser
 from lunacore.grants import Grants
 from lunacore.identity import Call, Identity, Role, Session
-from lunacore.keyring_source import STAGING_PERIOD, KeyringSource
+from lunacore.keyring_source import KeyringSource
 from lunacore.lookup import Lookup
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ def another_process(
     clock = clock or first.now
     records, grants = records or first.records, grants or first.grants
     objects, audit = objects or first.objects, audit or first.audit
-    source = KeyringSource(first.keyring_store, first.key_providers, now=clock)
+    source = KeyringSource(
+        first.keyring_store, first.key_providers, now=clock, reload_period=first.keyring.reload_period
+    )
     lookup = Lookup(records, source, first.random)
+    rekeyer = evolve(first.tokenizer.rekeyer, lookup=lookup, objects=objects, now=clock)
+    after = first.config.rekey.after
     tokenizer = evolve(
         first.tokenizer,
         lookup=lookup,
@@ -82,6 +87,8 @@ def another_process(
         eraser=Eraser(lookup, objects, clock, first.tokenizer.eraser.unverified_ttl),
         keyring=source,
         audit=audit,
+        rekeyer=rekeyer,
+        rekeying=BackgroundRekeying(rekeyer, audit, after) if after else None,
         now=clock,
     )
     return evolve(
@@ -104,7 +111,7 @@ def stage_key(deployment: Deployment, purpose: KeyPurpose, *, active_from: int |
     store, providers = deployment.keyring_store, deployment.key_providers
     sealed = store.read()
     assert sealed is not None
-    moment = int(deployment.now()) + STAGING_PERIOD if active_from is None else active_from
+    moment = int(deployment.now()) + deployment.keyring.staging_period if active_from is None else active_from
     staged = keyrings.unseal(sealed, providers).stage(purpose, active_from=moment, random=os.urandom)
     assert store.replace(sealed, keyrings.seal(staged, providers, random=os.urandom))
     return staged.newest_first(purpose)[0].version

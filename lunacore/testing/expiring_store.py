@@ -275,7 +275,8 @@ class ExpiringStoreContract:
         assert store.get([b"young"], later) == [b"1"]
 
     def test_sweep_takes_the_oldest_first(self, store: ExpiringStore, now: int) -> None:
-        store.put([Entry(b"%d" % number, b"", now + number) for number in range(1, 6)], now)
+        for number in (4, 2, 5, 1, 3):
+            store.put([Entry(b"%d" % number, b"", now + number)], now)
         later = self.advance(now, 5)
         assert store.sweep(later, 2) == (2 if self.sweeps else 0)
         assert self.peek(store) == ({b"3", b"4", b"5"} if self.sweeps else set())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lunacore.audit import AuditEvent
+    from lunacore.audit_chain import ChainedEvent
     from lunacore.plugins import BackendURL, Surroundings
 
 FILE_NAME: Final = "audit.jsonl"
@@ -74,20 +75,29 @@ class JsonLinesAudit:
         self._process = 0
         self._checked = 0.0
 
-    def write(self, events: Sequence[AuditEvent]) -> None:
-        """Append the events as one batch: after an error none of them stands in the file.
-
-        The exception is an error of ``fsync=always`` itself: then they stand there, but may not survive power loss.
-        """
+    def write(self, events: Sequence[AuditEvent | ChainedEvent]) -> None:
+        """Append the events as one batch: after an error none of them stands in the file."""
         lines = b"".join([event.to_line() for event in events])
         if not lines:
             return
         with self._lock:
             try:
                 descriptor = self._present_descriptor()
-                _append(descriptor, lines)
-                if self._fsync:
-                    os.fdatasync(descriptor)
+                _append(descriptor, lines, fsync=self._fsync)
+            except OSError as problem:
+                raise self._failed(problem) from problem
+
+    def sync(self) -> None:
+        """Force to disk what this process has written (``Syncable``).
+
+        Raises:
+            AuditUnavailable: it may not survive power loss.
+        """
+        with self._lock:
+            if self._descriptor is None:
+                return
+            try:
+                os.fdatasync(self._descriptor)
             except OSError as problem:
                 raise self._failed(problem) from problem
 
@@ -119,7 +129,12 @@ class JsonLinesAudit:
         if self._descriptor is not None and self._process == os.getpid() and not due:
             return self._descriptor
         self._checked = now
-        if self._descriptor is None or self._process != os.getpid() or self._was_moved(self._descriptor):
+        if self._descriptor is None or self._process != os.getpid():
+            return self._open()
+        if self._was_moved(self._descriptor):
+            os.fdatasync(
+                self._descriptor
+            )  # nobody comes back to it: what it holds must not depend on later checkpoints
             return self._open()
         return self._descriptor
 
@@ -150,22 +165,24 @@ class JsonLinesAudit:
         self._descriptor = None
 
 
-def _append(descriptor: int, lines: bytes) -> None:
+def _append(descriptor: int, lines: bytes, *, fsync: bool) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-        _write_whole(descriptor, b"\n" + lines if torn else lines, end)
+        _write_whole(descriptor, b"\n" + lines if torn else lines, end, fsync=fsync)
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _write_whole(descriptor: int, content: bytes, end: int) -> None:
+def _write_whole(descriptor: int, content: bytes, end: int, *, fsync: bool) -> None:
     """Append all of the content, or leave the file as long as it was: ``end`` bytes."""
     written = 0
     try:
         while written < len(content):
             written += os.write(descriptor, content[written:])
+        if fsync:
+            os.fdatasync(descriptor)
     except BaseException:
         # Only what is certainly ours is taken back: another program may have appended without the lock.
         if os.fstat(descriptor).st_size == end + written:

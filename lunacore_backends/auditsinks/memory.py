@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from lunacore.audit_chain import ChainedEvent
 from lunacore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,14 +28,16 @@ def open_audit(url: BackendURL, surroundings: Surroundings) -> MemoryAudit:
 
 @define
 class MemoryAudit:
-    """An ``AuditSink`` that keeps its ``events``, oldest first."""
+    """A ``LineSink`` that keeps its ``events``, oldest first, and their ``lines``."""
 
     events: list[AuditEvent] = field(factory=list)
+    lines: list[bytes] = field(factory=list, repr=False)
     _lock: Lock = field(factory=Lock, repr=False, eq=False)
 
-    def write(self, events: Sequence[AuditEvent]) -> None:
+    def write(self, events: Sequence[AuditEvent | ChainedEvent]) -> None:
         with self._lock:
-            self.events.extend(events)
+            self.events.extend(one.event if isinstance(one, ChainedEvent) else one for one in events)
+            self.lines.extend(one.to_line() for one in events)
 
     def probe(self) -> None:
         """Memory can always be reached."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lunacore.audit import AuditEvent
+    from lunacore.audit_chain import ChainedEvent
 
 SUFFIX: Final = ".jsonl"
 _WRITER_BYTES: Final = 8
@@ -79,9 +80,13 @@ class AuditSegments:
         self._gate = Lock()
         self._storing = Lock()
         self._last = 0
+        self._unsure = "", b""  # name and content of the segment of which nobody knows whether it was stored
 
-    def write(self, events: Sequence[AuditEvent]) -> None:
-        """Store the events; after an error they may stand there all the same, and are whole then."""
+    def write(self, events: Sequence[AuditEvent | ChainedEvent]) -> None:
+        """Store the events; after an error they may stand there all the same, and are whole then.
+
+        The same events written once more go to the same segment, so that they never stand there twice.
+        """
         lines = b"".join(event.to_line() for event in events)
         if not lines:
             return
@@ -106,8 +111,12 @@ class AuditSegments:
         self._medium.close()
 
     def _store(self, segment: _Segment) -> None:
+        content = b"".join(segment.lines)
+        name = self._unsure[0] if content == self._unsure[1] else self._name()
+        self._unsure = name, content
         try:
-            self._medium.create(self._name(), b"".join(segment.lines))
+            self._medium.create(name, content)
+            self._unsure = "", b""
         except StoreUnavailable as failure:
             segment.failure = failure
         except BaseException:

@@ -31,6 +31,17 @@ def everywhere() -> argparse.ArgumentParser:
     return options
 
 
+def number(text: str) -> int:
+    """A whole number, 0 or more.
+
+    Raises:
+        ValueError: as ``argparse`` wants it.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(text)
+    return int(text)
+
+
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], help_: str
 ) -> argparse.ArgumentParser:

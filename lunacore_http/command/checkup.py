@@ -10,30 +10,31 @@ import io
 import os
 import tempfile
 import time
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field
 
-from lunacore import canary
-from lunacore.deployment import Opening
+from lunacore import canary, recipients
+from lunacore import keyring as keyrings
+from lunacore.deployment import Opening, close_key_providers
 from lunacore.diagnosis import Circumstances, Diagnosable, Severity, ok, problem, warning
 from lunacore.errors import ConfigError, IntegrityError, KeyringError, LunaCoreError
 from lunacore.gateway_keys import FixedGatewayKeys
 from lunacore.keyring import KeyPurpose
-from lunacore.keyring_source import STAGING_PERIOD, KeyringSource
+from lunacore.keyring_source import KeyringSource
 from lunacore.sigv4 import Credentials
 from lunacore.stores import DirectTransfer, Entry, Probe
 from lunacore_http.command import configuration, exposure, local_paths
 from lunacore_http.command.proxy_hints import proxy_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from lunacore.config import Config, IdentitySettings
     from lunacore.diagnosis import Finding
-    from lunacore.stores import ExpiringStore, ObjectStore, RecordStore
+    from lunacore.stores import ExpiringStore, KeyProvider, ObjectStore, RecordStore
 
 T = TypeVar("T")
 
@@ -195,10 +196,13 @@ class Checkup:
     def _keyring_source(self, records: RecordStore | None) -> KeyringSource:
         store: Any = self._opening.keyring_store(records)  # type: ignore[arg-type]  # None was dealt with above
         providers = self._opening.key_providers(create=False)
-        with closing(store) if hasattr(store, "close") else nullcontext():
-            for part in (store, *providers):
+        with ExitStack() as undo:
+            undo.callback(close_key_providers, providers)
+            undo.enter_context(closing(store) if hasattr(store, "close") else nullcontext())
+            for part in (store, *recipients.apart(providers)):
                 self._own_checks(part)
-            source = KeyringSource(store, providers, now=self.now)
+            source = KeyringSource(store, providers, now=self.now, reload_period=self.config.keys.reload_period)
+            self._recipients(store.read() or b"", providers)
         if records is None:
             self.findings.append(ok("tokenizer.keyring", "opens; whose it is cannot be told without the records"))
         elif canary.is_new(records):
@@ -208,17 +212,34 @@ class Checkup:
             self.findings.append(ok("tokenizer.keyring", "opens, and is that of the record store"))
         return source
 
+    def _recipients(self, sealed: bytes, providers: Sequence[KeyProvider]) -> None:
+        """Whether each entry of tokenizer.seal opens the keyring; one that does is enough, so the others are warnings."""
+        for provider in providers if len(providers) > 1 else ():
+            what = recipients.shown(provider)
+            try:
+                keyrings.unseal(sealed, [provider])
+            except LunaCoreError as refusal:
+                remedy = "mend it while another opens the keyring, or replace it and run lunacore keys reseal"
+                self.findings.append(warning("tokenizer.seal", f"{what} does not open it: {refusal.message}", remedy))
+            else:
+                self.findings.append(ok("tokenizer.seal", f"{what} opens the keyring"))
+        try:
+            keyrings.check_recipients(sealed, providers)
+        except LunaCoreError as refusal:
+            remedy = "until then keys can be neither rotated nor retired from here"
+            self.findings.append(warning("tokenizer.seal", refusal.message, remedy))
+
     def _keys(self, source: KeyringSource) -> None:
         now = self.now()
         for key in source.keyring.keys:
             what = f"{key.purpose.name.lower()} key version {key.version}"
             wait = key.active_from - now
-            if wait > STAGING_PERIOD:
+            if wait > source.staging_period:
                 self.findings.append(
                     warning(
                         "tokenizer.keyring",
                         f"the {what} is staged for {wait:.0f} seconds from now",
-                        "was the clock right when it was added?",
+                        "if a clock was wrong then, lunacore keys rotate --beside-staged adds one that goes before it",
                     )
                 )
             elif wait > 0:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from lunacore.config import Config
-from lunacore.plugins import BackendURL
+from lunacore.plugins import BackendURL, shown_entries
 from lunacore_http.command import configuration
 from lunacore_http.command.arguments import add_command, add_family
 from lunacore_http.command.exits import Exit
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lunacore_http.command.arguments import Commands
+
+_HIDDEN: Final = "  # credentials and options are not shown"
 
 
 def add_to(commands: Commands) -> None:
@@ -51,9 +53,9 @@ def _lines(config: Config) -> Iterator[str]:
     """The settings as TOML, with remarks where something is hidden or comes from elsewhere."""
     for section in attrs.fields(Config):
         value = getattr(config, section.name)
-        if section.name == "identity":
-            for provider in value:
-                yield from _table("[[identity]]", "identity", provider)
+        if isinstance(value, tuple):
+            for one in value:
+                yield from _table(f"[[{section.name}]]", section.name, one)
         else:
             yield from _table(f"[{section.name}]", section.name, value)
 
@@ -72,10 +74,19 @@ def _shown(value: Any, setting: str, *, secret: bool) -> str:  # noqa: ANN401 - 
     if not value:
         is_store = setting.removeprefix("tokenizer.") in configuration.STORES
         return '""  # the embedded default, in data_dir' if is_store else '""'
-    if setting == "gateway.key":
+    if setting in ("gateway.key", "notify.url"):
         return '"…"  # set, not shown'
+    if isinstance(value, tuple):
+        return _shown_key_providers(value, setting)
     url = BackendURL.parse(value, setting)
-    return _as_toml(url.shown) + ("" if url.shown == url.text else "  # credentials and options are not shown")
+    return _as_toml(url.shown) + ("" if url.shown == url.text else _HIDDEN)
+
+
+def _shown_key_providers(entries: tuple[tuple[str, ...], ...], setting: str) -> str:
+    shown = shown_entries(entries, setting)
+    urls = [BackendURL.parse(url, setting) for entry in entries for url in entry]
+    written = _as_toml(shown[0] if len(shown) == 1 else shown)
+    return written + ("" if all(url.shown == url.text for url in urls) else _HIDDEN)
 
 
 def _as_toml(value: Any) -> str:  # noqa: ANN401 - any setting's value

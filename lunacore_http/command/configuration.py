@@ -56,7 +56,7 @@ def opened(config: Config, *, create: bool = False) -> Iterator[Deployment]:
     if not create:
         require_data_dir(config)
     try:
-        deployment = open_deployment(config)
+        deployment = open_deployment(_apart_from_results(config))
     except UnsupportedVersion:
         raise
     except IntegrityError as damaged:
@@ -65,6 +65,13 @@ def opened(config: Config, *, create: bool = False) -> Iterator[Deployment]:
         yield deployment
     finally:
         deployment.close()
+
+
+def _apart_from_results(config: Config) -> Config:
+    """Commands print their results on standard output, so an audit log that goes there goes to standard error."""
+    if config.tokenizer.audit.partition(":")[0] != "stdout":
+        return config
+    return evolve(config, tokenizer=evolve(config.tokenizer, audit="stderr:"))
 
 
 def require_data_dir(config: Config) -> None:

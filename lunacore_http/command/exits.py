@@ -17,6 +17,7 @@ class Exit(IntEnum):
     CONFIG = 3
     KEYRING = 4
     UNAVAILABLE = 5
+    TAMPERED = 6  # what is kept is not what was written
     INTERRUPTED = 130  # as shells report SIGINT
     BROKEN_PIPE = 141  # as shells report SIGPIPE
 

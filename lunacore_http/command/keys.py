@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from lunacore import key_use
 from lunacore.audit import ALLOWED, Action, AuditEvent
 from lunacore.deployment import DEFAULT_TENANT, init_keyring
 from lunacore.gateway_keys import credentials
 from lunacore.identity import operator
 from lunacore.keyring import KeyPurpose
-from lunacore.plugins import BackendURL
+from lunacore.plugins import BackendURL, shown_entries
 from lunacore_backends import local_files
-from lunacore_http.command import configuration, gateway_key_file
+from lunacore_http.command import configuration, gateway_key_file, key_custody, key_rotation, progress
 from lunacore_http.command.arguments import add_command, add_family
 from lunacore_http.command.exits import CommandFailed, Exit
+from lunacore_http.command.timestamps import timestamp
 
 if TYPE_CHECKING:
     import argparse
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
     from lunacore.config import Config
     from lunacore.deployment import Deployment
+    from lunacore.key_use import KeyUse
     from lunacore.keyring import Keyring, VersionedKey
     from lunacore_http.command.arguments import Commands
+
+
+_COUNTED_UNASKED: Final = 1_000
 
 
 def add_to(commands: Commands) -> None:
@@ -36,6 +41,13 @@ def add_to(commands: Commands) -> None:
 
     listing = add_command(family, "list", _list, "show which keys the keyring holds, never the keys themselves")
     listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument(
+        "--counts",
+        action="store_true",
+        help=f"count the records under each key even if there are more than {_COUNTED_UNASKED}",
+    )
+    key_rotation.add_to(family)
+    key_custody.add_to(family)
 
     export = add_command(family, "export-gateway", _export_gateway, "write the key file for a gateway on its own")
     export.add_argument("file", metavar="FILE", help="a new file, for its owner alone")
@@ -60,43 +72,64 @@ def _init(arguments: argparse.Namespace) -> Exit:
 def _list(arguments: argparse.Namespace) -> Exit:
     with configuration.opened(configuration.load(arguments)) as deployment:
         keyring = deployment.keyring.keyring
+        recipients = key_custody.shown_recipients(deployment.keyring_store.read() or b"")
+        use = _counted(deployment, all_of_them=arguments.counts)
     now = time.time()
-    rows = [_row(key, keyring, now) for purpose in KeyPurpose for key in keyring.newest_first(purpose)]
+    rows = [_row(key, keyring, now, use) for purpose in KeyPurpose for key in keyring.newest_first(purpose)]
     if arguments.json:
-        print(json.dumps({"id": keyring.id.hex(), "serial": keyring.serial, "keys": rows}, indent=2))
+        counted = {"counted": use.is_complete, **({"unreadable": use.unreadable} if use.is_complete else {})}
+        head = {"id": keyring.id.hex(), "serial": keyring.serial, "recipients": recipients}
+        print(json.dumps({**head, **counted, "keys": rows}, indent=2))
         return Exit.DONE
     print(f"keyring {keyring.id.hex()}, serial {keyring.serial}")
-    print(f"{'purpose':<10}{'version':>8}  {'state':<8}{'since'}")
+    for shown in recipients:
+        print(f"opens with {shown}")
+    _print_line("purpose", "version", "state", "since", "records" if use.is_complete else "")
     for row in rows:
-        print(f"{row['purpose']:<10}{row['version']:>8}  {row['state']:<8}{row['activeFrom']}")
+        _print_line(row["purpose"], row["version"], row["state"], row["activeFrom"], row.get("records", ""))
+    if not use.is_complete:
+        print(f"There are more than {_COUNTED_UNASKED} records; --counts counts them all.")
+    elif use.unreadable:
+        print(f"{use.unreadable} records cannot be read by this release; they need keys too.")
     return Exit.DONE
 
 
-def _row(key: VersionedKey, keyring: Keyring, now: float) -> dict[str, str | int]:
-    return {
+def _print_line(purpose: object, version: object, state: object, since: object, records: object) -> None:
+    print(f"{purpose!s:<10}{version!s:>8}  {state!s:<8}{since!s:<22}{records!s}".rstrip())
+
+
+def _counted(deployment: Deployment, *, all_of_them: bool) -> KeyUse:
+    if not all_of_them:
+        return key_use.count(deployment.records, at_most=_COUNTED_UNASKED)
+    with progress.shown("count", None, " records") as bar:
+        return key_use.count(deployment.records, seen=bar.update)
+
+
+def _row(key: VersionedKey, keyring: Keyring, now: float, use: KeyUse) -> dict[str, str | int]:
+    row: dict[str, str | int] = {
         "purpose": key.purpose.name.lower(),
         "version": key.version,
         "state": _state(key, keyring, now),
-        "activeFrom": _timestamp(key.active_from),
+        "activeFrom": timestamp(key.active_from),
     }
-
-
-def _timestamp(seconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return f"second {seconds}"
+    counts = {KeyPurpose.ROOT: use.roots, KeyPurpose.LOOKUP: use.lookups}.get(key.purpose)
+    if use.is_complete and counts is not None:
+        row["records"] = counts.get(key.version, 0)
+    return row
 
 
 def _state(key: VersionedKey, keyring: Keyring, now: float) -> str:
-    if key.active_from > now:
-        return "staged"
-    return "active" if keyring.active(key.purpose, now) == key else "older"
+    active = keyring.active(key.purpose, now)
+    if key.version == active.version:
+        return "staged" if key.active_from > now else "active"
+    return "staged" if key.version > active.version else "older"
 
 
 def _place(config: Config, setting: str) -> str:
     """Where a part lies, without credentials."""
     url = getattr(config.tokenizer, setting)
+    if url and setting == "seal":
+        return ", ".join(shown_entries(url, f"tokenizer.{setting}"))
     if url:
         return BackendURL.parse(url, f"tokenizer.{setting}").shown
     names = {"keyring": "keyring", "seal": "seal.key", "records": "records.sqlite"}

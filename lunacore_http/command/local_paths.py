@@ -39,10 +39,20 @@ EMBEDDED: Final = {
 
 
 def path_of(config: Config, store: str) -> Path | None:
-    """The local path of a store, None if it lies elsewhere or its URL is wrong."""
-    url = getattr(config.tokenizer, store)
-    if not url:
-        return config.data_dir / EMBEDDED[store]
+    """The local path of a store, None if it lies elsewhere or its URL is wrong; the first one of several key providers."""
+    return next(iter(paths_of(config, store)), None)
+
+
+def paths_of(config: Config, store: str) -> list[Path]:
+    """The local paths of a store: at most one, but for the key providers."""
+    given = getattr(config.tokenizer, store)
+    if not given:
+        return [config.data_dir / EMBEDDED[store]]
+    urls = [url for entry in given for url in entry] if store == "seal" else [given]
+    return [path for path in (_local_path(url, store) for url in urls) if path is not None]
+
+
+def _local_path(url: str, store: str) -> Path | None:
     try:
         parsed = BackendURL.parse(url, f"tokenizer.{store}")
     except ConfigError:
@@ -68,9 +78,8 @@ def is_anothers(path: Path | None) -> bool:
 def examine(config: Config) -> Iterator[Finding]:
     """Look at every local path that the configuration names."""
     seen: set[int] = set()
-    for store in EMBEDDED:
-        path = path_of(config, store)
-        if path is None or not path.exists():
+    for store, path in [(name, path) for name in EMBEDDED for path in paths_of(config, name)]:
+        if not path.exists():
             continue
         part = f"tokenizer.{store}"
         yield from _permissions(path, part, secret=store in _SECRET)

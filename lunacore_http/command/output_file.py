@@ -33,6 +33,24 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise CommandFailed(f"cannot write {path}: {problem.strerror}") from problem
 
 
+@contextmanager
+def new(path: Path) -> Iterator[BinaryIO]:
+    """A file (mode 0600) that was not there before, unbuffered; what is written stays, however the block ends.
+
+    Raises:
+        CommandFailed: it is there already, or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            yield cast("BinaryIO", file)
+            os.fsync(descriptor)
+    except FileExistsError:
+        raise CommandFailed(f"{path} exists already; name another file") from None
+    except OSError as problem:
+        raise CommandFailed(f"cannot write {path}: {problem.strerror}") from problem
+
+
 def _is_special(path: Path) -> bool:
     try:
         mode = path.stat().st_mode

@@ -13,7 +13,21 @@ from typing import TYPE_CHECKING, Final
 
 from lunacore.errors import LunaCoreError
 from lunacore.version import __version__
-from lunacore_http.command import config_check, demo, doctor, gateway, jwt, keys, serve, sweep, values
+from lunacore_http.command import (
+    audit,
+    config_check,
+    demo,
+    doctor,
+    erase,
+    gateway,
+    jwt,
+    keys,
+    receipt,
+    rekey,
+    serve,
+    sweep,
+    values,
+)
 from lunacore_http.command.arguments import Parser, everywhere
 from lunacore_http.command.exits import Exit, exit_of
 
@@ -22,7 +36,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "lunacore"
 
-_COMMANDS: Final = (serve, demo, gateway, values, jwt, keys, sweep, config_check, doctor)
+_COMMANDS: Final = (serve, demo, gateway, values, erase, rekey, receipt, jwt, keys, sweep, audit, config_check, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

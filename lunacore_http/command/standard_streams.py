@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import codecs
 import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from lunacore_http.command.exits import UsageError
+from lunacore.bulk_erasure import is_label
+from lunacore.records import MAX_LABEL_BYTES
+from lunacore_http.command.exits import CommandFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,13 +48,43 @@ def tokens_of(arguments: Sequence[str]) -> Iterator[str]:
     """The tokens that the arguments name; ``-`` stands for those on standard input, one on each line."""
     for argument in arguments:
         if argument == STANDARD:
-            yield from _lines()
+            yield from _lines(input_bytes())
         else:
             yield argument
 
 
-def _lines() -> Iterator[str]:
-    source = input_bytes()
+@contextmanager
+def tokens_in(name: str) -> Iterator[Iterator[str]]:
+    """The tokens in a file, one on each line; ``-`` stands for standard input.
+
+    Raises:
+        CommandFailed: the file cannot be read.
+    """
+    if name == STANDARD:
+        yield _lines(input_bytes())
+        return
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(Path(name).open("rb"))
+        except OSError as problem:
+            raise CommandFailed(f"cannot read {name}: {problem.strerror}") from problem
+        yield _lines(source)
+
+
+def label_of(argument: str) -> str:
+    """The label that an argument names; ``-`` stands for the first line of standard input.
+
+    Raises:
+        UsageError: it is no label.
+    """
+    if argument == STANDARD:
+        argument = input_bytes().readline(_LINE_BYTES).decode("utf-8", "surrogateescape").removesuffix("\n")
+    if not is_label(argument):
+        raise UsageError(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8")
+    return argument
+
+
+def _lines(source: BinaryIO) -> Iterator[str]:
     while line := source.readline(_LINE_BYTES):
         # Anything but ASCII is no token; the parser is to say so.
         text = line.decode("ascii", "replace").strip()

@@ -24,6 +24,7 @@ _MEANINGS: Final = {
     DueFor.UNVERIFIED: "uploads that nobody verified in time",
     DueFor.EXPIRED: "values whose time is up",
     DueFor.ERASING: "erased tokens whose objects are still to be removed",
+    DueFor.REKEYED: "re-keyed tokens whose old objects are to be removed",
 }
 
 
@@ -55,12 +56,14 @@ def _show(due: Mapping[DueFor, int]) -> None:
 
 
 def _erase(sweeper: Sweeper, total: int, call: Call) -> Exit:
-    done, later, problems = 0, 0, Counter[str]()
+    done, later, tidied, problems = 0, 0, 0, Counter[str]()
     with progress.shown("sweep", total, " records") as bar:
         for swept in sweeper.sweep_records(call):
             bar.update(1)
             if swept.problem:
                 problems[swept.problem] += 1
+            elif swept.tidied:
+                tidied += 1
             elif swept.done:
                 done += 1
             elif not swept.spared:
@@ -68,6 +71,7 @@ def _erase(sweeper: Sweeper, total: int, call: Call) -> Exit:
     grants = sweeper.sweep_grants()
     print(f"{done:>10}  erased")
     print(f"{later:>10}  erased, but an object is still to be removed; the next sweep tries again")
+    print(f"{tidied:>10}  objects removed that re-keying had replaced")
     print(f"{grants:>10}  expired grants removed")
     for problem, count in problems.items():
         print(f"{count:>10}  left as they are: {problem}")

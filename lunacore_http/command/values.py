@@ -16,7 +16,7 @@ from lunacore.deployment import DEFAULT_TENANT
 from lunacore.errors import InvalidRequest, LunaCoreError
 from lunacore.identity import Call, operator
 from lunacore.vault import Vault
-from lunacore_http.command import configuration, output_file, progress, standard_streams
+from lunacore_http.command import configuration, output_file, person, progress, standard_streams
 from lunacore_http.command.arguments import add_command
 from lunacore_http.command.exits import CommandFailed, Exit, UsageError, exit_of
 from lunacore_http.command.standard_streams import STANDARD, TerminalText, tokens_of
@@ -48,7 +48,12 @@ def add_to(commands: Commands) -> None:
     )
     _add_audit_options(put)
 
-    get = add_command(commands, "get", _get, "write the value of a token to standard output or a file")
+    get = add_command(
+        commands,
+        "get",
+        _get,
+        "write the value of a token to standard output or a file; needs a reason, which is logged",
+    )
     get.add_argument("token", metavar="TOKEN", help="the token; - to read it from standard input")
     get.add_argument(
         "-o", "--output", metavar="FILE", help="write to this file, whole or not at all, for its owner alone"
@@ -83,6 +88,7 @@ def _put(arguments: argparse.Namespace) -> Exit:
 
 def _get(arguments: argparse.Namespace) -> Exit:
     config = configuration.load(arguments)
+    arguments.reason = person.reason(arguments.reason)
     token = _one_token(arguments.token)
     with _vault(config, arguments) as vault, vault.open(token) as source:
         if arguments.output not in (None, STANDARD):
@@ -101,7 +107,7 @@ def _get(arguments: argparse.Namespace) -> Exit:
 
 def _delete(arguments: argparse.Namespace) -> Exit:
     config = configuration.load(arguments)
-    call = Call(operator(arguments.tenant), reason=arguments.reason)
+    call = Call(operator(arguments.tenant), reason=arguments.reason, who=person.present())
     worst, count, tokens = Exit.DONE, 0, tokens_of(arguments.tokens)
     with configuration.opened(config) as deployment, progress.shown("delete", None, " tokens") as bar:
         while batch := list(islice(tokens, _BATCH)):
@@ -117,7 +123,7 @@ def _delete(arguments: argparse.Namespace) -> Exit:
 @contextmanager
 def _vault(config: Config, arguments: argparse.Namespace, *, create: bool = False) -> Iterator[Vault]:
     with configuration.opened(config, create=create) as deployment:
-        yield Vault(deployment, tenant=arguments.tenant, reason=arguments.reason)
+        yield Vault(deployment, tenant=arguments.tenant, reason=arguments.reason, who=person.present())
 
 
 def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:

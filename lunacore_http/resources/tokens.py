@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
+from lunacore import durations
 from lunacore.errors import Conflict, InvalidRequest, LunaCoreError
+from lunacore.identity import Role
+from lunacore.outcomes import among, attempt, unrefused
 from lunacore.records import ValueFormat
 from lunacore.tickets import NewValue
 from lunacore_http import wire
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from lunacore.tickets import Ticket
     from lunacore.tokenizer import Tokenizer
     from lunacore_http.answering import Identifies
+
+T = TypeVar("T")
 
 _FORMATS = {one.wire_name: one for one in ValueFormat}
 
@@ -58,12 +63,17 @@ class Tokens:
         erased = self.tokenizer.delete(call, asked.parts())
         return [one if isinstance(one, LunaCoreError) else wire.Empty() for one in erased]
 
+    def delete_label(self, call: Call, asked: wire.DeleteLabel) -> Sequence[Outcome[wire.ErasedLabel]]:
+        """Erase some of what has a label, and give a receipt."""
+        done = self.tokenizer.erase_label(call, asked.label)
+        return [wire.ErasedLabel(erased=len(done.erased), complete=done.complete, receipt=done.receipt)]
+
     def _tokenize(self, call: Call, items: Sequence[wire.NewToken]) -> Sequence[Outcome[wire.UploadTicket]]:
         """Mint tokens for one session; what is wrong with the session is wrong with each of its items."""
+        values = [attempt(_new_value, call, item) for item in items]
         try:
-            tickets = self.tokenizer.tokenize(
-                call, [_new_value(item) for item in items], session=self._session(call, items[0])
-            )
+            session = self._session(call, items[0])
+            tickets = among(values, self.tokenizer.tokenize(call, unrefused(values), session=session))
         except (Conflict, InvalidRequest) as refusal:
             return [refusal] * len(items)
         return [one if isinstance(one, LunaCoreError) else _upload(one) for one in tickets]
@@ -82,12 +92,21 @@ def _by_session(items: Sequence[wire.NewToken]) -> Sequence[Sequence[int]]:
     return list(places.values())
 
 
-def _new_value(item: wire.NewToken) -> NewValue:
+def _new_value(call: Call, item: wire.NewToken) -> NewValue:
     return NewValue(
         metadata=wire.members(item.metadata),
         size=None if isinstance(item.size, UnsetType) else item.size,
         value_format=_FORMATS[item.value_format],
+        ttl=_of_application(call, "ttl", None if isinstance(item.ttl, UnsetType) else durations.parse(item.ttl, "ttl")),
+        labels=_of_application(call, "labels", () if isinstance(item.labels, UnsetType) else tuple(item.labels)),
     )
+
+
+def _of_application(call: Call, member: str, given: T) -> T:
+    """What only an application may say: a user could have a value vanish, or be erased in another person's name."""
+    if given not in (None, ()) and call.identity.role is Role.USER:
+        raise InvalidRequest(f"{member} is for applications", field=member)
+    return given
 
 
 def _upload(ticket: Ticket) -> wire.UploadTicket:

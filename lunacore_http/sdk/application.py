@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 import anyio.to_thread
@@ -20,10 +21,11 @@ from lunacore_http.sdk.signing_keys import SigningKeys
 from lunacore_http.sdk.transfers import Source, Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    from lunacore.receipts import LabelErasure
     from lunacore.tokens import Token
     from lunacore_http.sdk.calls import Duration, Tokens
     from lunacore_http.sdk.endpoints import Answer
@@ -216,6 +218,14 @@ class Application(_Base):
         """
         self._connection.run(calls.delete(tokens))
 
+    def delete_label(self, label: str) -> LabelErasure:
+        """Erase all that was put away with a label, such as all values of a person, and get signed receipts of it.
+
+        Raises:
+            InvalidRequest: it is no label.
+        """
+        return self._connection.run(calls.delete_label(label))
+
     def close(self) -> None:
         """Close the connections."""
         self._connection.close()
@@ -319,12 +329,21 @@ class Values:
         self._transfers = transfers
         self._own_session = own_session
 
-    def put(self, value: bytes | BinaryIO, metadata: Mapping[str, Any] | None = None) -> Token:
+    def put(
+        self,
+        value: bytes | BinaryIO,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        labels: Iterable[str] = (),
+    ) -> Token:
         """Put a value away, whole or not at all, and return its token.
 
         Args:
             value: bytes, or a binary file object that is read from where it stands to its end, in bounded memory.
             metadata: ``{"dataType": "string"}`` where None.
+            ttl: how long until the value is erased; never where None.
+            labels: whose value it is, for ``Application.delete_label``.
 
         Raises:
             InvalidRequest: the metadata is malformed.
@@ -333,7 +352,7 @@ class Values:
         """
         source, session = Source.of(value), self._own_session()
         said = {"dataType": "string"} if metadata is None else metadata
-        ticket = self._connection.run(calls.tokenize(session, said, source.size))
+        ticket = self._connection.run(calls.tokenize(session, said, source.size, ttl=ttl, labels=labels))
         try:
             self._transfers.upload(ticket, source)
             self._connection.run(calls.verify_grants(session, ticket.token, issuer=None))
@@ -391,6 +410,10 @@ class AsyncApplication(_Base):
     async def delete(self, tokens: Tokens) -> None:
         """``Application.delete``."""
         await self._connection.run(calls.delete(tokens))
+
+    async def delete_label(self, label: str) -> LabelErasure:
+        """``Application.delete_label``."""
+        return await self._connection.run(calls.delete_label(label))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -465,9 +488,16 @@ class AsyncValues:
     def __init__(self, values: Values) -> None:
         self._values = values
 
-    async def put(self, value: bytes | BinaryIO, metadata: Mapping[str, Any] | None = None) -> Token:
+    async def put(
+        self,
+        value: bytes | BinaryIO,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        ttl: Duration | None = None,
+        labels: Iterable[str] = (),
+    ) -> Token:
         """``Values.put``."""
-        return await anyio.to_thread.run_sync(self._values.put, value, metadata)
+        return await anyio.to_thread.run_sync(partial(self._values.put, value, metadata, ttl=ttl, labels=labels))
 
     async def get(self, token: str) -> bytes:
         """``Values.get``."""

@@ -16,12 +16,15 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from lunacore.errors import GrantMissing, InvalidRequest, LunaCoreError
+from lunacore.receipts import LabelErasure
 from lunacore.tokens import MAX_TOKEN_BYTES, Token
 from lunacore_http.sdk.credentials import check_session_id
 from lunacore_http.sdk.refusals import UnexpectedAnswer, refusal
 
 MAX_BATCH: Final = 500
 """Tokens of one call; more are asked for in several."""
+
+_MOST_PORTIONS: Final = 100_000
 
 Tokens: TypeAlias = str | Iterable[str]
 """One token, or several."""
@@ -115,7 +118,26 @@ def delete(tokens: Tokens) -> Flow[None]:
     yield from _each("/token/delete", {}, tokens)
 
 
-def tokenize(session_id: str, metadata: Mapping[str, Any], size: int | None) -> Flow[ValueTicket]:
+def delete_label(label: str) -> Flow[LabelErasure]:
+    """Erase all that was put away with a label."""
+    erased, receipts = 0, []
+    for _ in range(_MOST_PORTIONS):
+        data = yield _call("/label/delete", {"label": label})
+        erased += _member(data, "erased", int)
+        receipts.append(_member(data, "receipt", str))
+        if _member(data, "complete", bool):
+            return LabelErasure(erased, tuple(receipts))
+    raise UnexpectedAnswer("the tokenizer finds more and more to erase; does somebody put values away with this label?")
+
+
+def tokenize(
+    session_id: str,
+    metadata: Mapping[str, Any],
+    size: int | None,
+    *,
+    ttl: Duration | None = None,
+    labels: Iterable[str] = (),
+) -> Flow[ValueTicket]:
     """A new token, and what it takes to upload its value sealed; ``size`` is that of the value in bytes, not yet sealed."""
     asked: dict[str, Any] = {
         "metadata": metadata,
@@ -124,6 +146,10 @@ def tokenize(session_id: str, metadata: Mapping[str, Any], size: int | None) -> 
     }
     if size is not None:
         asked["size"] = size
+    if ttl is not None:
+        asked["ttl"] = _duration(ttl)
+    if labels:
+        asked["labels"] = _labels(labels)
     data = yield _call("/tokenize", asked, repeatable=False)
     ticket = _ticket(data, Token(_member(data, "tokenId", str)), "uploadUrl")
     if ticket.key is None:
@@ -225,6 +251,12 @@ def _token(token: object) -> str:
     if not isinstance(token, str) or not token or len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise InvalidRequest("a token is text, exactly as tokenize returned it", field="tokenId")
     return token
+
+
+def _labels(labels: Iterable[str]) -> list[str]:
+    if isinstance(labels, str | bytes):
+        raise InvalidRequest("labels must be a list of texts", field="labels")
+    return list(labels)
 
 
 def _duration(ttl: Duration) -> str | int:

@@ -83,7 +83,7 @@ class TestMemory(AuditSinkContract):
         return lambda: sink
 
     def recorded(self, sink: AuditSink) -> list[dict[str, Any]]:
-        return mappings(cast("MemoryAudit", sink).events)
+        return [json.loads(line) for line in cast("MemoryAudit", sink).lines]
 
 
 def test_the_entry_points_lead_here(path: Path) -> None:

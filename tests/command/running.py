@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAM = Path(sys.executable).with_name("lunacore")
+GET = ("get", "--reason", "a test")
 TOKEN = re.compile(rb"lunasec-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -69,7 +70,9 @@ class Lunacore:
         return printed.decode().strip()
 
     def audit(self) -> str:
-        return (self.data / "audit" / "audit.jsonl").read_text()
+        """The audit log, without the checkpoints that every process signs when it ends."""
+        lines = (self.data / "audit" / "audit.jsonl").read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if '"action":"audit.checkpoint"' not in line)
 
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUNACORE_")}

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from lunacore import Config, durations
-from lunacore.config import IdentitySettings
+from lunacore.config import IdentitySettings, NotifySettings
 from lunacore_http.command import program
 from lunacore_http.command.exits import Exit
 
@@ -36,7 +36,7 @@ def _rows(section: str) -> dict[str, list[str]]:
     return {row[0].strip("`| "): row[1:] for row in cells}
 
 
-SECTIONS = {one.name: type(getattr(Config(), one.name)) for one in attrs.fields(Config) if one.name != "identity"}
+SECTIONS = {one.name: type(getattr(Config(), one.name)) for one in attrs.fields(Config) if one.name not in ("identity", "notify")}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -50,9 +50,10 @@ def test_every_setting_has_its_row(name: str) -> None:
         assert meaning
 
 
-def test_every_setting_of_an_identity_has_its_row() -> None:
-    rows = _rows(_section("configuration.md", "`[[identity]]`"))
-    fields = attrs.fields_dict(IdentitySettings)
+@pytest.mark.parametrize(("name", "kind_of_table"), [("identity", IdentitySettings), ("notify", NotifySettings)])
+def test_every_setting_of_a_list_of_tables_has_its_row(name: str, kind_of_table: type[Any]) -> None:
+    rows = _rows(_section("configuration.md", f"`[[{name}]]`"))
+    fields = attrs.fields_dict(kind_of_table)
     assert list(rows) == list(fields)
     for setting, (kind, default, meaning) in rows.items():
         assert _documented(default, kind) == fields[setting].default

@@ -15,6 +15,7 @@ from lunacore import keyring as keyrings
 from lunacore.gateway_keys import credentials
 from lunacore.keyring import KeyPurpose
 from lunacore_http.command import gateway_key_file
+from tests.command.running import GET
 
 if TYPE_CHECKING:
     from lunacore.keyring import Keyring
@@ -67,7 +68,7 @@ def test_list_shows_versions_and_states_and_no_secret(lunacore: Lunacore) -> Non
     assert states[("root", 1)] == "active"
     assert states[("lookup", 2)] == "active"
     assert states[("lookup", 1)] == "older"
-    assert re.search(r"^root +2  staged  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$", printed, re.MULTILINE)
+    assert re.search(r"^root +2  staged  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  0$", printed, re.MULTILINE)
     keyring = _deployed_keyring(lunacore)
     assert listed["id"] == keyring.id.hex()
     for key in keyring.keys:
@@ -115,12 +116,12 @@ def test_nothing_is_exported_that_cannot_be_audited(lunacore: Lunacore) -> None:
 def test_a_missing_keyring_is_never_made_anew_beside_old_records(lunacore: Lunacore) -> None:
     token = lunacore.put(b"value")
     kept = (lunacore.data / "keyring").rename(lunacore.directory / "kept")
-    for command in (["get", token], ["put"], ["keys", "list"], ["sweep"]):
+    for command in ([*GET, token], ["put"], ["keys", "list"], ["sweep"]):
         ended = lunacore(*command)
         assert ended.code == 4
         assert "restore it from its backup" in ended.err
     kept.rename(lunacore.data / "keyring")
-    assert lunacore.ok("get", token) == b"value"
+    assert lunacore.ok(*GET, token) == b"value"
 
 
 def test_a_foreign_keyring_is_refused(lunacore: Lunacore) -> None:
@@ -128,7 +129,7 @@ def test_a_foreign_keyring_is_refused(lunacore: Lunacore) -> None:
     lunacore.ok("keys", "init", "--data", "other")
     for name in ("keyring", "seal.key"):
         shutil.copy(lunacore.directory / "other" / name, lunacore.data / name)
-    ended = lunacore("get", token)
+    ended = lunacore(*GET, token)
     assert ended.code == 4
     assert "belongs to keyring" in ended.err
 

@@ -18,7 +18,7 @@ import pytest
 from lunacore import Config, NewValue, open_deployment
 from lunacore.identity import Call, operator
 from lunacore.outcomes import only
-from tests.command.running import PROGRAM, TOKEN
+from tests.command.running import GET, PROGRAM, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,11 +110,11 @@ def test_the_printed_round_trip_works_as_pasted_and_ctrl_c_ends_it(lunacore: Lun
 def test_a_value_that_was_put_is_there_for_a_server_and_the_other_way_round(lunacore: Lunacore, tmp_path: Path) -> None:
     token = lunacore.put(b"value")
     with _running(lunacore, tmp_path / "serve.log", _addresses(), "serve") as (program, _):
-        assert lunacore.ok("get", token) == b"value"
+        assert lunacore.ok(*GET, token) == b"value"
         other = lunacore.put(b"meanwhile")
         program.send_signal(signal.SIGTERM)
         assert program.wait(60) == 0
-    assert lunacore.ok("get", other) == b"meanwhile"
+    assert lunacore.ok(*GET, other) == b"meanwhile"
 
 
 @pytest.mark.parametrize("setting", ["HOST=0.0.0.0", "HOST=::", "PUBLIC_URL=https://luna.example.com"])

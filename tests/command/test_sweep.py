@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lunacore import Call, Config, NewValue, Vault, open_deployment
 from lunacore.identity import operator
 from lunacore.stores import Entry
+from tests.command.running import GET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +29,12 @@ def test_a_dry_run_first_then_what_is_due_and_nothing_else(lunacore: Lunacore) -
     assert len(_objects(lunacore)) == 2
 
     done = lunacore.ok("sweep", "--yes", "--reason", "spring cleaning").decode()
-    assert [line.split()[0] for line in done.splitlines()] == ["2", "0", "1"]
+    assert [line.split()[0] for line in done.splitlines()] == ["2", "0", "0", "1"]
     event = json.loads(lunacore.audit().splitlines()[-1])
     assert (event["action"], event["reason"]) == ("sweep", "spring cleaning")
     assert event["detail"] == {"pending": 1, "stored": 1, "neverUploaded": 1}
     assert len(_objects(lunacore)) == 1
-    assert lunacore.ok("get", lasting) == b"lasting"
+    assert lunacore.ok(*GET, lasting) == b"lasting"
     assert [line.split()[0] for line in lunacore.ok("sweep").decode().splitlines()[:4]] == ["0", "0", "0", "0"]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lunacore import open_vault
+from tests.command.running import GET
 
 if TYPE_CHECKING:
     from tests.command.running import Lunacore
@@ -29,13 +30,13 @@ BINARY = bytes(range(256)) * 3
 )
 def test_a_value_comes_back_through_pipes(lunacore: Lunacore, value: bytes) -> None:
     token = lunacore.put(value)
-    assert lunacore.ok("get", token) == value
+    assert lunacore.ok(*GET, token) == value
 
 
 def test_a_value_comes_back_through_files(lunacore: Lunacore, tmp_path: Path) -> None:
     (tmp_path / "in.bin").write_bytes(BINARY)
     token = lunacore.ok("put", "in.bin").decode().strip()
-    assert lunacore.ok("get", token, "-o", "out.bin") == b""
+    assert lunacore.ok(*GET, token, "-o", "out.bin") == b""
     out = tmp_path / "out.bin"
     assert out.read_bytes() == BINARY
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
@@ -44,9 +45,9 @@ def test_a_value_comes_back_through_files(lunacore: Lunacore, tmp_path: Path) ->
 
 def test_tokens_need_not_stand_in_the_list_of_processes(lunacore: Lunacore) -> None:
     tokens = [lunacore.put(b"one"), lunacore.put(b"two")]
-    assert lunacore.ok("get", "-", given=tokens[0].encode() + b"\n") == b"one"
+    assert lunacore.ok(*GET, "-", given=tokens[0].encode() + b"\n") == b"one"
     lunacore.ok("delete", "-", given="\n\n".join(tokens).encode())
-    assert [lunacore("get", token).code for token in tokens] == [1, 1]
+    assert [lunacore(*GET, token).code for token in tokens] == [1, 1]
 
 
 def test_metadata_of_a_file_names_it(lunacore: Lunacore, tmp_path: Path) -> None:
@@ -88,8 +89,8 @@ def test_everything_is_in_the_audit_log_with_its_reason(lunacore: Lunacore) -> N
 
 def test_tenants_do_not_see_each_other(lunacore: Lunacore) -> None:
     token = lunacore.put(b"theirs", "--tenant", "other")
-    assert lunacore("get", token).code == 1
-    assert lunacore.ok("get", token, "--tenant", "other") == b"theirs"
+    assert lunacore(*GET, token).code == 1
+    assert lunacore.ok(*GET, token, "--tenant", "other") == b"theirs"
 
 
 @pytest.mark.parametrize(
@@ -103,10 +104,10 @@ def test_tenants_do_not_see_each_other(lunacore: Lunacore) -> None:
         (["put", "--ttl", "soon"], 2, "--ttl must be a duration"),
         (["put", "--ttl", "0"], 2, "ttl must be"),
         (["put", "--fil", "x"], 2, "--fil"),
-        (["get", "4111"], 2, "not a token"),
-        (["get", UNKNOWN], 1, "no such token"),
-        (["get", "-"], 2, "no token on standard input"),
-        (["get", UNKNOWN, UNKNOWN], 2, "unrecognized arguments"),
+        ([*GET, "4111"], 2, "not a token"),
+        ([*GET, UNKNOWN], 1, "no such token"),
+        ([*GET, "-"], 2, "no token on standard input"),
+        ([*GET, UNKNOWN, UNKNOWN], 2, "unrecognized arguments"),
         ([UNKNOWN], 2, "invalid choice"),
     ],
 )
@@ -126,10 +127,10 @@ def test_delete_goes_on_after_a_bad_token(lunacore: Lunacore) -> None:
     assert ended.err.startswith("lunacore: token 1: ")
     assert len(ended.err.splitlines()) == 1
     assert "nonsense" not in ended.err
-    assert lunacore("get", token).code == 1
+    assert lunacore(*GET, token).code == 1
 
 
-@pytest.mark.parametrize("command", [["get", UNKNOWN], ["delete", UNKNOWN], ["keys", "list"], ["sweep"]])
+@pytest.mark.parametrize("command", [[*GET, UNKNOWN], ["delete", UNKNOWN], ["keys", "list"], ["sweep"]])
 def test_a_mistyped_data_directory_is_not_made(lunacore: Lunacore, command: list[str]) -> None:
     ended = lunacore(*command, "--data", "typo")
     assert ended.code == 3
@@ -144,7 +145,7 @@ def test_a_failed_get_leaves_the_old_file(lunacore: Lunacore, tmp_path: Path) ->
     damaged = bytearray(stored.read_bytes())
     damaged[200_000] ^= 1
     stored.write_bytes(damaged)
-    ended = lunacore("get", token, "-o", "out")
+    ended = lunacore(*GET, token, "-o", "out")
     assert ended.code == 1
     assert (tmp_path / "out").read_bytes() == b"precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["luna-data", "out"]
@@ -155,11 +156,11 @@ def test_links_and_devices_stay_what_they_are(lunacore: Lunacore, tmp_path: Path
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
     os.mkfifo(tmp_path / "fifo")
-    lunacore.ok("get", token, "-o", "link")
+    lunacore.ok(*GET, token, "-o", "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_bytes() == b"value"
     reader = subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE)
-    lunacore.ok("get", token, "-o", "fifo")
+    lunacore.ok(*GET, token, "-o", "fifo")
     assert reader.communicate()[0] == b"value"
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
@@ -167,9 +168,9 @@ def test_links_and_devices_stay_what_they_are(lunacore: Lunacore, tmp_path: Path
 def test_a_full_disk_under_the_output_is_told(lunacore: Lunacore) -> None:
     token = lunacore.put(b"value")
     with Path("/dev/full").open("wb") as full:
-        ended = lunacore("get", token, stdout=full)
+        ended = lunacore(*GET, token, stdout=full)
     assert (ended.code, ended.err) == (1, "lunacore: cannot write to standard output: No space left on device\n")
-    ended = lunacore("get", token, "-o", "/dev/full")
+    ended = lunacore(*GET, token, "-o", "/dev/full")
     assert (ended.code, ended.err) == (1, "lunacore: cannot write /dev/full: No space left on device\n")
 
 
@@ -210,7 +211,7 @@ def test_a_value_past_the_limit_leaves_nothing(lunacore: Lunacore) -> None:
 def test_a_closed_pipe_ends_quietly(lunacore: Lunacore) -> None:
     token = lunacore.put(os.urandom(2_000_000))
     program = subprocess.Popen(
-        ["lunacore", "get", token],
+        ["lunacore", *GET, token],
         executable=str(_program()),
         cwd=lunacore.directory,
         env=lunacore.environ(),
@@ -252,12 +253,12 @@ def test_ctrl_c_leaves_nothing(lunacore: Lunacore) -> None:
 
 def test_a_terminal_is_shown_text_only(lunacore: Lunacore) -> None:
     text, hostile = lunacore.put("Grüße\n".encode()), lunacore.put(b"\x1b]0;owned\x07")
-    assert _on_terminal(lunacore, "get", text) == (0, "Grüße\r\n".encode())
-    code, shown = _on_terminal(lunacore, "get", hostile)
+    assert _on_terminal(lunacore, *GET, text) == (0, "Grüße\r\n".encode())
+    code, shown = _on_terminal(lunacore, *GET, hostile)
     assert code == 2
     assert b"\x1b" not in shown
     assert b"-o FILE" in shown
-    assert _on_terminal(lunacore, "get", hostile, "--force") == (0, b"\x1b]0;owned\x07")
+    assert _on_terminal(lunacore, *GET, hostile, "--force") == (0, b"\x1b]0;owned\x07")
 
 
 def _on_terminal(lunacore: Lunacore, *arguments: str) -> tuple[int, bytes]:

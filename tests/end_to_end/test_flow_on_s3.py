@@ -98,6 +98,36 @@ def test_a_server_and_the_library_share_values(
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_value_that_is_re_keyed_is_read_through_old_and_new_tickets(
+    tokenizer: TokenizerServer, browser: httpx.Client, deep: bool
+) -> None:
+    value = VALUES[-1]
+    with lunacore.open_vault(lunacore.Config.from_mapping(tokenizer.config, {})) as vault:
+        token = vault.put(value)
+        tokenizer.data("/grant/set", {"sessionId": "s", "tokenId": token}, tokenizer.application)
+
+        def ticket() -> dict[str, Any]:
+            given: dict[str, Any] = tokenizer.data("/detokenize", {"tokenId": token}, tokenizer.user_of("s"))
+            return given
+
+        def read(download: dict[str, Any]) -> bytes:
+            received = browser.get(download["downloadUrl"], headers=download["headers"])
+            assert received.status_code == 200, received.text
+            return opened(received.content, download)
+
+        before = ticket()
+        vault.rekey(token, deep=deep)
+        after = ticket()
+        assert before["downloadUrl"].partition("?")[0] != after["downloadUrl"].partition("?")[0]
+        assert (before["valueKey"] != after["valueKey"]) is deep
+        assert read(before) == read(after) == value
+        vault.delete(token)
+        assert browser.get(after["downloadUrl"], headers=after["headers"]).status_code in (404, 412)
+        assert browser.get(before["downloadUrl"], headers=before["headers"]).status_code in (404, 412)
+
+
+@pytest.mark.servers
 def test_a_store_that_is_down_is_told_and_comes_back(
     tokenizer: TokenizerServer, s3: S3Server, browser: httpx.Client
 ) -> None:

@@ -217,6 +217,7 @@ def test_a_users_jwt_on_calls_for_applications(victim: Victim) -> None:
         "/grant/verify": {"sessionId": "s-1", "tokenId": token},
         "/grant/revoke": {"sessionId": "s-1"},
         "/token/delete": {"tokenId": token},
+        "/label/delete": {"label": "alice"},
     }
     places = [
         {"cookie": f"access_token={app_jwt(victim.user())}"},

@@ -69,6 +69,8 @@ def test_a_life_of_tokens_is_as_documented(tokenizer: Tokenizer) -> None:
         return answer.json["data"]
 
     token = call("/tokenize", single, user)["tokenId"]
+    call("/tokenize", {**single, "ttl": "30d", "labels": ["alice"]}, application)
+    call("/label/delete", {"label": "alice"}, application)
     tokens = [
         one["data"]["tokenId"]
         for one in call("/tokenize", {"items": [single | {"valueFormat": "sealed-v1"}]}, user)["items"]

@@ -28,6 +28,7 @@ CALLS = (
     "/grant/revoke",
     "/metadata/get",
     "/token/delete",
+    "/label/delete",
     "/session/end",
 )
 
@@ -94,6 +95,14 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("/grant/revoke", {"sessionId": "s", "tokenIds": []}, "tokenIds"),
     ("/metadata/get", {"tokenId": ""}, "tokenId"),
     ("/token/delete", {"tokenId": None}, "tokenId"),
+    ("/tokenize", {"metadata": STRING, "ttl": SECRET}, "ttl"),
+    ("/tokenize", {"metadata": STRING, "ttl": 1.5}, "ttl"),
+    ("/tokenize", {"metadata": STRING, "labels": SECRET}, "labels"),
+    ("/tokenize", {"metadata": STRING, "labels": [SECRET, 1]}, "labels[1]"),
+    ("/label/delete", {}, "label"),
+    ("/label/delete", {"label": ""}, "label"),
+    ("/label/delete", {"label": [SECRET]}, "label"),
+    ("/label/delete", {"label": SECRET, "tokenId": TOKEN}, "tokenId"),
     ("/session/end", {}, "sessionId"),
     ("/session/end", {"sessionId": "s", "sessionIssuer": SECRET}, "sessionIssuer"),
     ("/session/end", {"sessionId": "s", "tokenId": TOKEN}, "tokenId"),

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # it has no hints
 
-from lunacore import errors
+from lunacore import errors, signing
 from lunacore.audit import ALLOWED, SCHEMA_VERSION, Action, AuditEvent
+from lunacore.audit_chain import Chain
 from lunacore.errors import LunaCoreError
 from lunacore.identity import Role
 
@@ -100,8 +101,11 @@ def test_the_schema_is_valid_and_current() -> None:
     assert members["v"]["const"] == SCHEMA_VERSION
     assert members["action"]["examples"] == [action.value for action in Action]
     assert members["role"]["examples"] == [role.value for role in Role]
-    fullest = make_event(token="a", session="b", request="c", reason="d", detail={"e": 1}).as_mapping()
-    assert list(members) == list(fullest)
+    event = make_event(token="a", session="b", request="c", reason="d", record="f", revision=2, detail={"e": 1})
+    checkpoint = Chain("0" * 32).checkpoint(0.0, signing.signer(1, bytes(32)), {})
+    of_chains = [name for name in json.loads(checkpoint.line) if name not in event.as_mapping()]
+    assert list(members) == [*event.as_mapping(), *of_chains]
+    VALIDATOR.validate(json.loads(checkpoint.line))
 
 
 def test_the_page_names_every_member_and_action() -> None:

@@ -47,7 +47,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
     root = DOCUMENT["root"]
     key = VersionedKey(KeyPurpose.ROOT, root["version"], 0, bytes.fromhex(root["key"]))
     keyring = Keyring(bytes.fromhex(vector["keyring_id"]), vector["serial"], (key,))
-    made = canary._make(keyring, vector["revision"], START, lambda _: bytes.fromhex(vector["nonce"]))
+    made = canary._make(keyring, vector["revision"], root["version"], lambda _: bytes.fromhex(vector["nonce"]))
     assert made == Record(bytes.fromhex(vector["record_name"]), bytes.fromhex(vector["body"]))
     assert canary._serial(made, keyring) == vector["serial"]
 

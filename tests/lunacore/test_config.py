@@ -87,7 +87,7 @@ def load(given: dict[str, Any] | None = None, /, **environ: str) -> Config:
 
 def sections() -> list[tuple[str, attrs.Attribute[Any]]]:
     config = load()
-    names = [one.name for one in attrs.fields(Config) if one.name != "identity"]
+    names = [one.name for one in attrs.fields(Config) if one.name not in ("identity", "notify")]
     return [(name, one) for name in names for one in attrs.fields(type(getattr(config, name)))]
 
 
@@ -154,6 +154,47 @@ class TestSample:
         assert load(**environ) == config
 
 
+@pytest.mark.parametrize(
+    ("given", "entries"),
+    [
+        ("", ()),
+        ([], ()),
+        ("file:///a", (("file:///a",),)),
+        ("file:///a,b", (("file:///a,b",),)),
+        ("file:///a(1), file:///b", (("file:///a(1)",), ("file:///b",))),
+        ("file:///a,\n awskms:///alias/b?region=x", (("file:///a",), ("awskms:///alias/b?region=x",))),
+        (["file:///a", "file:///b,c"], (("file:///a",), ("file:///b,c",))),
+        ("all(file:///a, openbao://host/transit/keys/b)", (("file:///a", "openbao://host/transit/keys/b"),)),
+        (
+            "all(passphrase:?env=A,passphrase:?env=B), file:///c",
+            (("passphrase:?env=A", "passphrase:?env=B"), ("file:///c",)),
+        ),
+        (
+            ["all(file:///a, file:///b)", "all(file:///a, file:///c)"],
+            (("file:///a", "file:///b"), ("file:///a", "file:///c")),
+        ),
+    ],
+)
+def test_key_providers_are_any_or_several_together(given: object, entries: tuple[tuple[str, ...], ...]) -> None:
+    assert load({"tokenizer": {"seal": given}}).tokenizer.seal == entries
+    if isinstance(given, str):
+        assert load(LUNACORE_TOKENIZER_SEAL=given).tokenizer.seal == entries
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        3, ["file:///a", ["file:///b", "file:///c"]], ["file:///a", ""], "all(file:///a", "all(file:///a)", "all()",
+        "all(file:///a, file:///a)", "file:///a, file:///a", "all(file:///a, all(file:///b, file:///c))", " ",
+        ["all(file:///a, file:///b)", "all(file:///b, file:///a)"],
+        f"all({', '.join(f'file:///{number}' for number in range(17))})",
+    ],
+)  # fmt: skip
+def test_refuses_wrong_key_providers_by_the_name_of_the_setting(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"^tokenizer\.seal"):
+        load({"tokenizer": {"seal": given}})
+
+
 class TestEnvironment:
     def test_goes_before_the_file(self) -> None:
         assert load({"tokenizer": {"port": 1}}, LUNACORE_TOKENIZER_PORT="2").tokenizer.port == 2
@@ -177,7 +218,7 @@ class TestEnvironment:
     @pytest.mark.parametrize(("section", "one"), sections(), ids=lambda part: getattr(part, "name", part))
     def test_every_setting_has_a_variable(self, section: str, one: attrs.Attribute[Any]) -> None:
         kinds: dict[Any, str] = {int: "17", str: "https://one.example.com", tuple: "https://one.example.com"}
-        text = {"cookie": "cross-site"}.get(one.name, kinds[type(one.default)])
+        text = {"cookie": "cross-site", "after": "86400"}.get(one.name, kinds[type(one.default)])
         variable = f"LUNACORE_{section}_{one.name}".upper()
         environ = {variable: text}
         if one.name.startswith("tls_"):
@@ -185,7 +226,9 @@ class TestEnvironment:
         if variable == "LUNACORE_GRANTS_MAX_TTL":
             environ["LUNACORE_GRANTS_DEFAULT_TTL"] = "1"
         value = getattr(getattr(load(**environ), section), one.name)
-        assert value == {int: 17, str: text, tuple: (text,)}[type(one.default)]
+        kind = type(one.default)
+        expected: Any = int(text) if kind is int else text if kind is str else (text,)
+        assert value == (((text,),) if one.name == "seal" else expected)
 
     @pytest.mark.parametrize(
         ("environ", "message"),
@@ -253,6 +296,10 @@ class TestErrors:
             ({"frame": {"app_origins": "https://x/path"}}, "frame.app_origins must hold origins"),
             ({"frame": {"app_origins": [1]}}, "frame.app_origins must be a list of texts"),
             ({"frame": {"app_origins": ["*"]}}, "frame.app_origins must be a URL"),
+            ({"notify": {}}, "notify must be a list of tables: write [[notify]]"),
+            ({"notify": [{"url": "https://a.example.com"}]}, "notify[?].name is missing"),
+            ({"notify": [{"name": "a"}]}, "notify[a] needs either url or command"),
+            ({"notify": [{"name": "a", "url": "https://a.example.com", "command": ["/b"]}]}, "notify[a] needs either"),
             ({"identity": {}}, "identity must be a list of tables: write [[identity]]"),
             ({"identity": ["x"]}, "identity must be a list of tables: write [[identity]]"),
             ({"identity": [{}]}, "identity[?].name is missing"),

@@ -329,6 +329,23 @@ class TestSweep:
         assert is_readable(deployment, access)
         assert has_object(deployment, access)
 
+    def test_what_stays_after_all_is_told_to_the_audit_log(self, deployment: Deployment, clock: Clock) -> None:
+        access, other = issue(deployment), issue(deployment)
+        clock.advance(WEEK)
+
+        plan = FaultPlan(Fault("replace", action=lambda: confirm(deployment, access)))
+        racing = another_process(deployment, records=FailingRecords(deployment.records, plan))
+        sweeper = Sweeper(racing.tokenizer.eraser, racing.grants, racing.audit, racing.now)
+        assert sorted(one.kept for one in sweeper.sweep_records(CALL)) == [False, True]
+        assert is_readable(deployment, access)
+        assert not is_readable(deployment, other)
+        record = record_of(deployment, access)
+        assert record is not None
+        assert isinstance(deployment.audit, MemoryAudit)
+        fingerprint = deployment.keyring.record_fingerprints(record.name)[0]
+        told = [one.outcome for one in deployment.audit.events if one.record == fingerprint]
+        assert told == ["allowed", "conflict"]
+
     def test_two_sweepers_do_not_disturb_each_other(self, deployment: Deployment, clock: Clock) -> None:
         for _ in range(3):
             issue(deployment)

@@ -21,6 +21,8 @@ from lunacore import errors, keyring, keys
 from lunacore.errors import IntegrityError, KeyringError, LunaCoreError, UnknownKeyVersion
 from lunacore.keyring import KeyPurpose, Keyring, VersionedKey
 from lunacore.plugins import BackendURL, Surroundings
+from lunacore.recipients import Together, apart
+from lunacore_backends.keyproviders.key_service import ServiceKeyProvider
 from lunacore_backends.keyproviders.local import Argon2Cost, KeyFile, Passphrase, open_key_file
 
 if TYPE_CHECKING:
@@ -50,7 +52,31 @@ def replay(data: bytes) -> Callable[[int], bytes]:
     return random
 
 
+@define
+class RecordedService:
+    """A key service that knows one key."""
+
+    name: str
+    wrapped: bytes
+    key: bytes = field(repr=False)
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        assert key == self.key
+        return self.wrapped
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        return self.key
+
+    def close(self) -> None:
+        pass
+
+
 def provider_of(vector: dict[str, Any], random: Callable[[int], bytes] = os.urandom) -> KeyProvider:
+    if vector["kind"] == "together":
+        return Together(tuple(provider_of(member, random) for member in vector["members"]), random)
+    if vector["kind"] == "service":
+        service = RecordedService(vector["name"], bytes.fromhex(vector["wrapped"]), bytes.fromhex(vector["wrap_key"]))
+        return ServiceKeyProvider(service, SETTING, random)
     if vector["kind"] == "key-file":
         return KeyFile(bytes.fromhex(vector["key"]), SETTING, random)
     return Passphrase(vector["passphrase"].encode(), SETTING, random, Argon2Cost(**vector["cost"]))
@@ -111,7 +137,7 @@ def test_seals_to_the_bytes_of_the_vector(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", VALID)
 def test_every_provider_opens_the_vector(vector: dict[str, Any]) -> None:
     sealed = bytes.fromhex(vector["sealed"])
-    assert keyring.recipients(sealed) == [provider["name"] for provider in vector["providers"]]
+    assert [one.name for one in keyring.recipients_of(sealed)] == [provider["name"] for provider in vector["providers"]]
     for provider in vector["providers"]:
         assert keyring.unseal(sealed, [provider_of(provider)]) == keyring_of(vector["keyring"])
 
@@ -119,14 +145,14 @@ def test_every_provider_opens_the_vector(vector: dict[str, Any]) -> None:
 def refusing_layer(sealed: bytes, watched: list[Watched]) -> str:
     """Which layer must have refused, told from what the providers were asked and from the bytes themselves."""
     try:
-        keyring.recipients(sealed[:HEAD_BYTES] + bytes(4))
+        keyring.recipients_of(sealed[:HEAD_BYTES] + bytes(4))
     except LunaCoreError:
         return "head"
     asked = [provider for provider in watched if provider.asked]
     if not asked:
         return "recipients"
     body_key = asked[0].opened
-    if body_key is None:
+    if body_key is None or any(provider.opened is None for provider in asked):
         return "provider"
     if len(body_key) != keys.KEY_BYTES:
         return "body-key"
@@ -150,9 +176,10 @@ def _body_opens(sealed: bytes, body_key: bytes) -> bool:
 @pytest.mark.parametrize("vector", INVALID)
 def test_the_named_layer_refuses_the_vector(vector: dict[str, Any]) -> None:
     sealed = bytes.fromhex(vector["sealed"])
-    watched = [Watched(provider_of(provider)) for provider in vector["providers"]]
+    opening = [provider_of(provider) for provider in vector["providers"]]
+    watched = [Watched(provider) for provider in apart(opening)]
     with pytest.raises(LunaCoreError) as refused:
-        keyring.unseal(sealed, watched)
+        keyring.unseal(sealed, [Together(tuple(watched), os.urandom)] if isinstance(opening[0], Together) else watched)
     assert type(refused.value) is getattr(errors, vector["error"])
     assert refusing_layer(sealed, watched) == vector["layer"]
 
@@ -356,6 +383,7 @@ class Named:
         (["a", "b", "a"], "two key providers have the same name"),
         ([""], "must have 1 to 255 bytes"),
         (["ü" * 128], "must have 1 to 255 bytes"),
+        (["all:0123456789abcdef"], "must not begin with all:"),
     ],
 )
 def test_refuses_providers_that_could_not_be_told_apart(names: list[str], message: str) -> None:

@@ -28,7 +28,14 @@ BACKENDS = [
     for name, target in entries.items()
 ]
 # Backends whose library comes with an extra, as "group:name"; every other one must work with the base dependencies.
-NEEDS_EXTRA = frozenset({f"lunacore.{group}:s3" for group in ("audit", "keyring", "objects", "records")})
+NEEDS_EXTRA = frozenset(
+    {
+        *(f"lunacore.{group}:s3" for group in ("audit", "keyring", "objects", "records")),
+        *(f"lunacore.{group}:{scheme}" for group in ("grants", "records") for scheme in ("postgres", "postgresql")),
+        *(f"lunacore.grants:{scheme}" for scheme in ("redis", "rediss")),
+        *(f"lunacore.seal:{scheme}" for scheme in ("awskms", "openbao", "vault")),
+    }
+)
 # Modules of the core that its users' tests import, which come with the extra `testing`.
 TESTING = "lunacore.testing"
 

@@ -11,6 +11,7 @@ import secrets
 import time
 import tracemalloc
 import uuid
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -234,6 +235,20 @@ def test_who_may_not_read_can_still_put(asks: Asks) -> None:
     token = asks(lambda luna: luna.values.put(b"value"), issuer=NO_READER)
     with pytest.raises(RoleForbidden):
         asks(lambda luna: luna.values.get(token), issuer=NO_READER)
+
+
+def test_a_label_is_erased_with_receipts(asks: Asks) -> None:
+    token = asks(lambda luna: luna.values.put(b"value", ttl="30d", labels=["customer-4711"]))
+    kept = asks(lambda luna: luna.values.put(b"value", ttl=timedelta(days=30), labels=["customer-4712"]))
+    erasure = asks(lambda luna: luna.delete_label("customer-4711"))
+    assert (erasure.erased, len(erasure.receipts)) == (1, 1)
+    assert json.loads(json.loads(erasure.receipts[0])["receipt"])["counts"]["erased"] == 1
+    with pytest.raises(TokenNotFound):
+        asks(lambda luna: luna.metadata(token))
+    assert asks(lambda luna: luna.values.get(kept)) == b"value"
+    for labels in ("customer", ["x" * 300], [1]):
+        with pytest.raises(InvalidRequest):
+            asks(lambda luna, labels=labels: luna.values.put(b"value", labels=labels))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

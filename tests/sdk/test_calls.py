@@ -141,6 +141,24 @@ def test_what_is_sent(
     assert request.headers["authorization"].startswith("Bearer ey")
 
 
+def test_a_label_is_erased_in_as_many_calls_as_it_takes(is_async: bool) -> None:
+    portions: list[Scripted | str] = [
+        success({"erased": 100, "complete": False, "receipt": "one"}),
+        success({"erased": 7, "complete": True, "receipt": "two"}),
+    ]
+    result, server = asked(portions, lambda luna: luna.delete_label("alice"), is_async=is_async)
+    assert (result.erased, result.receipts) == (107, ("one", "two"))
+    assert [(one.path, one.json) for one in server.received] == [("/label/delete", {"label": "alice"})] * 2
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"erased": 1, "complete": True}, {"erased": "1", "complete": True, "receipt": ""}]
+)
+def test_an_answer_that_says_not_what_was_erased(is_async: bool, answer: dict[str, Any]) -> None:
+    result, _ = asked([success(answer)], lambda luna: luna.delete_label("alice"), is_async=is_async)
+    assert isinstance(result, UnexpectedAnswer)
+
+
 def test_metadata(is_async: bool) -> None:
     kept = {"dataType": "string", "customFields": {"é": 1}}
     result, server = asked([success({"metadata": kept})], lambda luna: luna.metadata(TOKEN), is_async=is_async)

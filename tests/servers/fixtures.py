@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lunacore.testing.database_servers import PostgreSQLServer, RedisServer
+from tests.servers import aws_kms as aws_kms_server
 from tests.servers import minio as minio_server
 from tests.servers import oidc_provider as oidc_provider_server
+from tests.servers import openbao as openbao_server
 from tests.servers import seaweedfs as seaweedfs_server
 from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, make_buckets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +51,32 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[minio_server.Min
 
 
 @pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """PEM files for servers at 127.0.0.1: a certificate, its key, and the CA that signed it."""
+    folder = tmp_path_factory.mktemp("certificates") / "here"
+    ca = minio_server.write_certificates(folder)
+    return folder / "public.crt", folder / "private.key", ca
+
+
+@pytest.fixture(scope="session")
+def postgresql(certificate: tuple[Path, Path, Path]) -> Iterator[PostgreSQLServer]:
+    """A running PostgreSQL."""
+    if reason := PostgreSQLServer.missing():
+        pytest.skip(reason)
+    with PostgreSQLServer("max_connections=200", certificate=certificate[:2], in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(certificate: tuple[Path, Path, Path]) -> Iterator[RedisServer]:
+    """A running Redis."""
+    if reason := RedisServer.missing():
+        pytest.skip(reason)
+    with RedisServer(certificate=certificate[:2], in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[oidc_provider_server.OIDCProvider]:
     """A running OpenID provider."""
     if reason := oidc_provider_server.missing():
@@ -57,6 +87,32 @@ def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[oidc_pro
         yield provider
     finally:
         provider.stop()
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openbao_server.OpenBao]:
+    """A running OpenBao with a transit engine."""
+    if reason := openbao_server.missing():
+        pytest.skip(reason)
+    server = openbao_server.OpenBao(tmp_path_factory.mktemp("openbao"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws_kms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_kms_server.AWSKMS]:
+    """A running AWS KMS, as moto plays it."""
+    if reason := aws_kms_server.missing():
+        pytest.skip(reason)
+    server = aws_kms_server.AWSKMS(tmp_path_factory.mktemp("aws-kms"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

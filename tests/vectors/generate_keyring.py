@@ -63,12 +63,45 @@ def passphrase(text: str, memory: int, passes: int, lanes: int) -> Vector:
     return {"kind": "passphrase", "name": "passphrase", "passphrase": text, "cost": cost}
 
 
+def service(name: str) -> Vector:
+    """A key of a service: what it made of the wrap key is taken as it is."""
+    return {"kind": "service", "name": name, "wrapped": drawn(f"wrapped by {name}", 40).hex()}
+
+
+def together(*members: Vector) -> Vector:
+    names = sorted(member["name"] for member in members)
+    digest = hashlib.sha256(b"lunacore/v1/keyring-together" + lp(*(name.encode() for name in names))).digest()
+    return {"kind": "together", "name": f"all:{digest[:8].hex()}", "members": list(members)}
+
+
+def sealed_together(provider: Vector, body_key: bytes, context: bytes, label: str) -> tuple[bytes, bytes]:
+    members = sorted(provider["members"], key=lambda member: member["name"])
+    count = len(members)
+    shares = [drawn(f"{label} share {place} {provider['name']}", len(body_key)) for place in range(count - 1)]
+    last = bytearray(body_key)
+    for share in shares:
+        last = bytearray(left ^ right for left, right in zip(last, share, strict=True))
+    entries, draws = [], b"".join(shares)
+    for place, (member, share) in enumerate(zip(members, [*shares, bytes(last)], strict=True)):
+        bound = b"lunacore/v1/keyring-share" + lp(context, provider["name"].encode(), struct.pack(">II", place, count))
+        part, drew = sealed_part(member, share, bound, f"{label} {place}")
+        entries.append(lp(member["name"].encode(), part))
+        draws += drew
+    return b"\x01" + lp_list(entries), draws
+
+
 def sealed_part(provider: Vector, body_key: bytes, context: bytes, label: str) -> tuple[bytes, bytes]:
     """What the provider makes of the body key, and the random bytes that it drew."""
+    if provider["kind"] == "together":
+        return sealed_together(provider, body_key, context, label)
     nonce = drawn(f"{label} nonce {provider['name']}", 12)
     if provider["kind"] == "key-file":
         seal_key = expand(bytes.fromhex(provider["key"]), b"lunacore/v1/key-file-seal")
         return b"\x01" + gcm(seal_key, nonce, body_key, lp(b"\x01", context)), nonce
+    if provider["kind"] == "service":
+        wrap_key = drawn(f"{label} wrap key {provider['name']}", 32)
+        head = b"\x01" + lp(bytes.fromhex(provider["wrapped"]))
+        return head + gcm(wrap_key, nonce, body_key, lp(head, context)), wrap_key + nonce
     salt = drawn(f"{label} salt", 16)
     cost = provider["cost"]
     head = b"\x01" + struct.pack(">IIB", cost["memory"], cost["passes"], cost["lanes"]) + salt
@@ -134,6 +167,10 @@ def keyring(name: str, serial: int, *keys: Vector) -> Vector:
 FILE, OTHER_FILE = key_file(drawn("key file", 32)), key_file(drawn("other key file", 32))
 RECOMMENDED = passphrase("correct horse battery staple", 65_536, 3, 4)
 CHEAP = passphrase("Grüße", 8, 1, 1)
+CHEAP_TOO = passphrase("σύνθημα", 8, 1, 1)
+KMS = service("awskms:eu-central-1:alias/luna")
+TRANSIT = service("transit:bao.example.com:8200/transit/keys/luna")
+BOTH = together(FILE, OTHER_FILE)
 
 NEW = keyring("new", 1, *(key(purpose, 1) for purpose in PURPOSES))
 ROTATED = keyring(
@@ -154,7 +191,21 @@ VALID = {
     "passphrase-at-the-recommended-cost": (NEW, [RECOMMENDED]),
     "key-file-and-cheap-passphrase": (ROTATED, [FILE, CHEAP]),
     "no-keys": (keyring("none", 0), [FILE]),
+    "key-services": (NEW, [KMS, TRANSIT]),
+    "two-key-files-together": (NEW, [BOTH]),
+    "two-passphrases-together": (NEW, [together(CHEAP, CHEAP_TOO)]),
+    "three-together-or-a-key-file": (ROTATED, [together(KMS, FILE, CHEAP), OTHER_FILE]),
 }
+
+
+def unwrapping(provider: Vector, label: str) -> Vector:
+    """The provider as a reader needs it: with what a service unwraps to."""
+    if provider["kind"] == "together":
+        members = sorted(provider["members"], key=lambda member: member["name"])
+        return {**provider, "members": [unwrapping(one, f"{label} {place}") for place, one in enumerate(members)]}
+    if provider["kind"] == "service":
+        return {**provider, "wrap_key": drawn(f"{label} wrap key {provider['name']}", 32).hex()}
+    return provider
 
 
 def valid(name: str) -> Vector:
@@ -162,7 +213,7 @@ def valid(name: str) -> Vector:
     return {
         "name": name,
         "keyring": made,
-        "providers": providers,
+        "providers": [unwrapping(provider, name) for provider in providers],
         "random": random_of(providers, name).hex(),
         "plain": encoded(made).hex(),
         "sealed": sealed(made, providers, name).hex(),
@@ -223,8 +274,45 @@ def of_recipients() -> list[Vector]:
         invalid("name-not-utf-8", "recipients", listed(lp(b"\xff", part))),
         invalid("one-name-twice", "recipients", put_together(NEW, PARTS * 2, "invalid")),
         invalid("nobody", "recipients", put_together(NEW, [], "invalid"), error="KeyringError"),
+        *of_together(),
         invalid("another-key-file", "recipients", SEALED, error="KeyringError", providers=[OTHER_FILE]),
         invalid("passphrase-for-a-key-file", "recipients", SEALED, error="KeyringError", providers=[RECOMMENDED]),
+    ]
+
+
+def of_together() -> list[Vector]:
+    ((name, part),) = parts_of(NEW, [BOTH], "invalid")
+    entries = []
+    rest = part[5:]
+    while rest:
+        size = 4 + struct.unpack(">I", rest[:4])[0]
+        entries.append(rest[4:size])
+        rest = rest[size:]
+    (third,) = [drawn("third", 20)]
+    more = [lp(f"file:{third[at : at + 8].hex()}".encode(), b"part") for at in (0, 8)]
+
+    def part_of(what: str, changed: bytes, error: str = "IntegrityError") -> Vector:
+        return invalid(
+            what, "recipients", put_together(NEW, [(name, changed)], "invalid"), error=error, providers=[BOTH]
+        )
+
+    def listed(what: str, *given: bytes) -> Vector:
+        return part_of(what, b"\x01" + lp_list(list(given)))
+
+    weaker = sealed(NEW, [FILE], "invalid")
+    return [
+        part_of("together-part-empty", b""),
+        part_of("together-version-0", with_byte(part, 0, 0), "UnsupportedVersion"),
+        part_of("together-version-2", with_byte(part, 0, 2), "UnsupportedVersion"),
+        part_of("together-part-cut", part[:-1]),
+        part_of("together-part-longer", part + b"\x00"),
+        listed("together-nobody"),
+        listed("together-one-alone", entries[0]),
+        listed("together-in-the-wrong-order", *reversed(entries)),
+        listed("together-with-another", *sorted([*entries, more[0]])),
+        listed("together-of-others", *sorted(more)),
+        invalid("one-alone-where-two-are-required", "recipients", weaker, error="KeyringError", providers=[BOTH]),
+        invalid("two-required-and-one-at-hand", "recipients", sealed(NEW, [BOTH], "invalid"), error="KeyringError"),
     ]
 
 
@@ -244,7 +332,27 @@ def of_provider() -> list[Vector]:
         return words[:1] + struct.pack(">IIB", memory, passes, lanes) + words[10:]
 
     wrong = passphrase("Grusse", 8, 1, 1)
+    ((both, shares),) = parts_of(NEW, [BOTH], "invalid")
+    ((_, swapped),) = parts_of(ROTATED, [BOTH], "invalid")
+    ((kms, wrapped),) = parts_of(NEW, [KMS], "invalid")
+
+    def shares_part(what: str, changed: bytes) -> Vector:
+        data = put_together(NEW, [(both, changed)], "invalid")
+        return invalid(what, "provider", data, error="KeyringError", providers=[BOTH])
+
+    def service_part(what: str, changed: bytes, error: str = "KeyringError") -> Vector:
+        data = put_together(NEW, [(kms, changed)], "invalid")
+        return invalid(what, "provider", data, error=error, providers=[unwrapping(KMS, "invalid")])
+
     return [
+        shares_part("together-tag-changed", flip(shares, -1)),
+        shares_part("together-shares-of-another-keyring", swapped),
+        service_part("service-part-empty", b""),
+        service_part("service-version-2", with_byte(wrapped, 0, 2), "UnsupportedVersion"),
+        service_part("service-wrapped-cut", wrapped[:10]),
+        service_part("service-wrapped-changed", flip(wrapped, 6)),
+        service_part("service-tag-changed", flip(wrapped, -1)),
+        service_part("service-part-longer", wrapped + b"\x00"),
         file_part("key-file-part-empty", b""),
         file_part("key-file-version-0", with_byte(part, 0, 0), "UnsupportedVersion"),
         file_part("key-file-version-2", with_byte(part, 0, 2), "UnsupportedVersion"),

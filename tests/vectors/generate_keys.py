@@ -23,6 +23,7 @@ OTHER_LOOKUP = bytes(range(32, 64))
 ROOT = bytes(range(64, 96))
 SESSION = bytes(range(96, 128))
 GATEWAY = bytes(range(128, 160))
+AUDIT = bytes(range(160, 192))
 TOKEN = b"lunasec-01234567-89ab-4cde-8f01-23456789abcd"
 OTHER_TOKEN = b"lunasec-01234567-89ab-4cde-8f01-23456789abce"
 
@@ -133,6 +134,8 @@ def main() -> None:
             expansion("session-hash", SESSION, "session-hash"),
             expansion("session-signing", SESSION, "session-signing"),
             expansion("gateway-signing", GATEWAY, "gateway-signing"),
+            expansion("audit-signing", AUDIT, "audit-signing"),
+            expansion("audit-record", AUDIT, "audit-record"),
         ],
         "token_keys": [
             token_keys(LOOKUP, "default", TOKEN),

@@ -1,0 +1,1 @@
+"""Records and grants in PostgreSQL, shared by the tokenizers of many machines; docs/reference/postgresql.md."""
