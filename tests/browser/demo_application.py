@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import os
+import re
 import threading
 from http.cookies import SimpleCookie
 from socketserver import ThreadingMixIn
@@ -17,8 +19,10 @@ from urllib.parse import parse_qs, urlencode
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import httpx
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lunacore import segments
+from lunacore_http.sdk.signing_keys import key_set, read_keys
 from tests.http.standin_application import CALLBACK, Vouching
 
 if TYPE_CHECKING:
@@ -34,6 +38,11 @@ _FORM = """<form method="post" action="/save">
 <label for="ssn">Social security number</label>
 <secure-input id="ssn" name="ssn" token="{token}" placeholder="000-00-0000" required></secure-input>
 <button>Save</button></form>"""
+
+
+def reachable(url: str) -> str:
+    """A URL as this process reaches it, whose resolver does not know the names that browsers know 127.0.0.1 by."""
+    return re.sub(r"//[a-z.]*localhost:", "//127.0.0.1:", url)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -65,12 +74,22 @@ class DemoApplication:
         self.url = f"http://{host}:{self._server.server_port}"
         callback = self.url + CALLBACK
         self.issuer = Vouching(directory, self.url, name=name, direct=False, callback=callback, default=default)
+        self._publish_as_the_sdk_does(directory / f"{name}.jwks.json")
         self.tokenizer_url = self.internal_url = ""
         self.saved: dict[str, str] = {}
         self.posted: list[dict[str, list[str]]] = []
         self.pages: dict[str, str] = {}
         self.scripts: dict[str, str] = {}
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def signing_key(self) -> str:
+        """Its private key in PEM, for an application that is made with the SDK."""
+        return self.issuer._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+
+    def _publish_as_the_sdk_does(self, path: Path) -> None:
+        keys = json.loads(path.read_text(encoding="ascii"))["keys"]
+        path.write_text(json.dumps({"keys": [*keys, *key_set(read_keys(self.signing_key))["keys"]]}), encoding="ascii")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -87,14 +106,16 @@ class DemoApplication:
         answer = httpx.post(self.internal_url + path, json=body, headers={"authorization": authorization}, timeout=30)
         return answer.raise_for_status().json()["data"]
 
-    def keep(self, user: str, value: str) -> str:
-        """Keep a value for a user as the application's back end would; its token."""
-        sealed_as = {"metadata": {"dataType": "string"}, "valueFormat": "sealed-v1", "sessionId": user}
-        ticket = self.call("/tokenize", **sealed_as)
+    def keep(self, user: str, value: str | bytes, **fileinfo: Any) -> str:
+        """Keep a value for a user as the application's back end would, as a file if something is known of one; its token."""
+        metadata = {"dataType": "file", "fileinfo": fileinfo} if fileinfo else {"dataType": "string"}
+        ticket = self.call("/tokenize", metadata=metadata, valueFormat="sealed-v1", sessionId=user)
         key = base64.b64decode(ticket["valueKey"])
-        sealed = segments.seal_bytes(key, value.encode(), segments.Purpose.VALUE, os.urandom)
-        url = ticket["uploadUrl"].replace(self.tokenizer_url, self.internal_url)
-        httpx.put(url, headers=ticket["headers"], content=sealed, timeout=30).raise_for_status()
+        plain = value.encode() if isinstance(value, str) else value
+        sealed = segments.seal_bytes(key, plain, segments.Purpose.VALUE, os.urandom)
+        httpx.put(
+            reachable(ticket["uploadUrl"]), headers=ticket["headers"], content=sealed, timeout=30
+        ).raise_for_status()
         token: str = ticket["tokenId"]
         assert self.call("/grant/verify", sessionId=user, tokenId=token)["valid"]
         self.saved[user] = token

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.browser.conftest import FAMILY, TRUETYPE
 from tests.browser.test_components import NOTE_ALL, SECRET, add_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Route
-
     from tests.browser.conftest import Visitor, World
 
 CARD = "4242 4242 4242 4242"
@@ -82,26 +79,32 @@ def test_a_typed_value_is_judged_when_the_field_is_left(visitor: Visitor, world:
     assert "4242" not in heard
 
 
-@pytest.mark.parametrize("value", [CARD, "not a card", "42"], ids=["right", "wrong", "unfinished"])
-def test_of_a_shown_value_no_validity_is_ever_told(visitor: Visitor, world: World, value: str) -> None:
-    token = visitor.keep(value)
-    open_page(visitor, world, f"<secure-input validator='card' aria-label='Card' token='{token}'></secure-input>")
-    expect(visitor.field).to_have_value(value)
-    host = visitor.page.locator("secure-input")
-    host.evaluate("async (host) => { host.reportValidity(); host.focus(); await host.settle(); }")
-    visitor.field.focus()
-    visitor.field.press("Enter")
-    leave(visitor)
-    visitor.field.press("End")
-    visitor.field.press("Backspace")
-    visitor.field.press("Enter")
-    leave(visitor)
-    events = told(visitor, "change")
-    assert {*events} == {"ready", "focus", "blur", "progress", "change"}
+def test_of_a_shown_value_no_validity_is_ever_told(visitor: Visitor, world: World) -> None:
+    """One that is right, one that is wrong, one that is not finished."""
+    values = (CARD, "not a card", "42")
+    fields = [
+        f"<secure-input validator='card' aria-label='A' token='{visitor.keep(value)}'></secure-input>"
+        for value in values
+    ]
+    open_page(visitor, world, "".join(fields))
+    for place, value in enumerate(values):
+        field = visitor.inside(place).locator("input")
+        expect(field).to_have_value(value)
+        host = visitor.page.locator("secure-input").nth(place)
+        host.evaluate("async (host) => { host.reportValidity(); host.focus(); await host.settle(); }")
+        field.focus()
+        field.press("Enter")
+        leave(visitor)
+        field.press("End")
+        field.press("Backspace")
+        field.press("Enter")
+        leave(visitor)
+        events = told(visitor, "change")
+        assert {*events} - {"ready"} == {"focus", "blur", "progress", "change"}
+        assert host.evaluate("(host) => host.validity.valid && !host.matches(':state(invalid)')")
     heard = [json.loads(one) for one in visitor.page.evaluate("heard") if one.startswith("{")]
-    states = {(one["filled"], one["flaw"], one["judged"]) for one in heard if one["type"] == "state"}
-    assert states == {(True, None, False)}
-    assert host.evaluate("(host) => host.validity.valid && !host.matches(':state(invalid)')")
+    states = [(one["filled"], one["flaw"], one["judged"]) for one in heard if one["type"] == "state"]
+    assert states == [(True, None, False)] * 3
 
 
 def test_what_is_reported_of_shown_values_does_not_depend_on_them(visitor: Visitor, world: World) -> None:
@@ -279,21 +282,23 @@ def test_names_and_descriptions_follow_the_page(visitor: Visitor, world: World) 
 
 def test_autofill_and_keyboards_suit_the_validator(visitor: Visitor, world: World) -> None:
     body = (
+        "<secure-input inputmode='DECIMAL' enterkeyhint='next' validator='card' aria-label='D'></secure-input>"
         "<secure-input validator='card' aria-label='A'></secure-input>"
         "<secure-input validator='email' type='email' autocomplete='billing email' aria-label='B'></secure-input>"
         "<secure-input validator='ssn' type='password' autocomplete='evil' aria-label='C'></secure-input>"
     )
     open_page(visitor, world, body)
-    look = "(field) => [field.type, field.inputMode, field.getAttribute('autocomplete')]"
+    look = "(field) => [field.type, field.inputMode, field.getAttribute('autocomplete'), field.enterKeyHint]"
     found = []
-    for place in range(3):
+    for place in range(4):
         field = visitor.inside(place).locator("input")
         expect(field).to_have_attribute("inputmode", re.compile("."))
         found.append(field.evaluate(look))
     assert found == [
-        ["text", "numeric", "cc-number"],
-        ["text", "email", "billing email"],
-        ["password", "numeric", "off"],
+        ["text", "decimal", "cc-number", "next"],
+        ["text", "numeric", "cc-number", ""],
+        ["text", "email", "billing email", ""],
+        ["password", "numeric", "off", ""],
     ]
 
 
@@ -353,16 +358,64 @@ def test_colours_of_the_theme_reach_the_inside(visitor: Visitor, world: World) -
     assert visitor.field.evaluate("() => document.body.style.getPropertyValue('--lunacore-placeholder-color')") == ""
 
 
-def test_families_of_our_own_style_sheet_are_allowed_beside_the_systems(visitor: Visitor, world: World) -> None:
-    def with_a_font(route: Route) -> None:
-        sheet = httpx.get(world.application.internal_url + urlsplit(route.request.url).path).text
-        face = '@font-face { font-family: "Brand Sans"; src: url("font-0.woff2"); }'
-        route.fulfill(status=200, content_type="text/css", body=sheet + face)
+@pytest.mark.skipif(not TRUETYPE.exists(), reason="needs a font of Debian's: apt install fonts-liberation")
+def test_a_font_of_the_operator_is_loaded_and_others_are_not(visitor: Visitor, world: World) -> None:
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url) if "woff" in request.url else None)
+    style = f"font-family: Foreign, '{FAMILY}', serif"
+    body = f"<secure-input aria-label='A' style=\"{style}\"></secure-input><secure-input aria-label='B'></secure-input>"
+    open_page(visitor, world, body)
+    expect(visitor.field).to_have_css("font-family", f'"{FAMILY.lower()}", serif')
+    visitor.field.press_sequentially("iW")
+    faces = visitor.inside().evaluate(
+        "document.fonts.ready.then(() => [...document.fonts].map((one) => [one.family, one.status]))"
+    )
+    assert faces == [[FAMILY, "loaded"]]
+    # What is drawn is the font's: each of its letters is as wide as another.
+    wide = "(font) => { const pen = document.createElement('canvas').getContext('2d'); pen.font = font; return [pen.measureText('i').width, pen.measureText('W').width] }"
+    thin, broad = visitor.inside().evaluate(wide, f"20px '{FAMILY}'")
+    assert thin == broad > 0
+    assert [one.rpartition("/")[2] for one in asked] == ["font-0.woff2"]
+    assert asked[0].startswith(world.tokenizer_url)
+    assert visitor.console == []
 
-    visitor.context.route(re.compile("/element.css"), with_a_font)
-    style = "font-family: Foreign, 'Brand Sans', serif"
-    open_page(visitor, world, f"<secure-input aria-label='A' style=\"{style}\"></secure-input>")
-    expect(visitor.field).to_have_css("font-family", '"brand sans", serif')
+
+LANGUAGES = """<div lang="de-AT"><secure-span token="{token}"></secure-span></div>
+<div lang="FR"><secure-span token="{token}"></secure-span></div><div lang="es"><secure-span token="{token}"></secure-span></div>
+<div lang="pt"><secure-span token="{token}"></secure-span></div><div lang="__proto__"><secure-span token="{token}"></secure-span></div>"""
+
+
+def test_frames_speak_the_language_around_them(visitor: Visitor, world: World) -> None:
+    open_page(visitor, world, LANGUAGES.format(token="lunasec-00000000-0000-4000-8000-000000000000"))
+    wanted = [
+        ("de", "Sie haben darauf keinen Zugriff."),
+        ("fr", "Vous n\u2019y avez pas acc\u00e8s."),
+        ("es", "No tiene acceso a esto."),
+        ("en", "You have no access to this."),
+        ("en", "You have no access to this."),
+    ]
+    for place, (language, text) in enumerate(wanted):
+        inside = visitor.inside(place)
+        expect(inside.locator("#notice")).to_have_text(text)
+        assert inside.evaluate("document.documentElement.lang") == language
+    assert visitor.console == []
+
+
+def test_a_page_names_the_language_of_its_frames(visitor: Visitor, world: World) -> None:
+    """A language whose texts do not load is no reason to show nothing."""
+    visitor.context.route(re.compile("texts-fr"), lambda route: route.abort())
+    body = "<div lang='es'><secure-input validator='ssn' aria-label='A'></secure-input></div>"
+    open_page(visitor, world, f"<meta name='lunacore-lang' content='de'>{body}")
+    visitor.field.fill("000121234")
+    leave(visitor)
+    expect(advice(visitor)).to_have_text("Falsch: SSN")
+    visitor.page.evaluate("document.querySelector('meta[name=lunacore-lang]').content = 'fr'")
+    before = visitor.inside()
+    visitor.page.evaluate("document.querySelector('secure-input').setAttribute('validator', 'card')")
+    field = visitor.inside(besides=before).locator("input")
+    field.fill("1")
+    leave(visitor)
+    expect(visitor.inside(besides=before).locator("#advice")).to_have_text("Incomplete card number")
 
 
 STATES = """<style>:root {{ color-scheme: light dark }} body {{ font: 16px system-ui; max-width: 40rem; padding: 1rem;
@@ -399,11 +452,13 @@ def show_states(visitor: Visitor, world: World) -> None:
     expect(visitor.inside(6).locator(".text")).to_contain_text("A long text")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_any_state(visit: Any, world: World, scheme: str) -> None:
-    visitor = visit(color_scheme=scheme)
+def test_axe_finds_nothing_in_any_state(visitor: Visitor, world: World) -> None:
     show_states(visitor, world)
     found = Axe().run(visitor.page)
+    assert found.violations_count == 0, found.generate_report()
+    visitor.page.emulate_media(color_scheme="dark")
+    # What a scheme changes is colours.
+    found = Axe().run(visitor.page, options={"runOnly": ["color-contrast"]})
     assert found.violations_count == 0, found.generate_report()
 
 

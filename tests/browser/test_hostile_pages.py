@@ -33,6 +33,8 @@ MOUNT: dict[str, Any] = {
     "turn": 0,
 }
 
+OPTION = {"value": "v", "label": "l", "disabled": False}
+
 # What an attacker's script may use: frames, ports, and what came back on them.
 KIT = """
 window.TOKENIZER = %r;
@@ -260,6 +262,16 @@ def test_a_greeting_without_a_port_or_with_two_is_ignored(hostile: Visitor) -> N
         {**MOUNT, "settings": {"validator": "constructor"}},
         {**MOUNT, "settings": {"mask": "(4|5)*"}},
         {**MOUNT, "settings": {"mask": "9" * 65}},
+        {**MOUNT, "kind": "constructor"},
+        {**MOUNT, "kind": "select", "settings": {"options": {"0": "a"}}},
+        {**MOUNT, "kind": "select", "settings": {"options": ["a"]}},
+        {**MOUNT, "kind": "radio", "settings": {"options": [{**OPTION, "onclick": "alert(1)"}]}},
+        {**MOUNT, "kind": "radio", "settings": {"options": [{**OPTION, "value": "v" * 201}]}},
+        {**MOUNT, "kind": "select", "settings": {"selectedIndex": 1}},
+        {**MOUNT, "kind": "copy", "settings": {"copy": True}},
+        {**MOUNT, "settings": {"lang": "../../x"}},
+        {**MOUNT, "settings": {"minLength": -1}},
+        {"type": "copy", "element": "e1"},
         {"type": "judge", "element": "e1", "text": "4111"},
         {"type": "show", "element": "e1", "token": None, "turn": -1},
         {"type": "show", "element": "unknown", "token": None, "turn": 1},

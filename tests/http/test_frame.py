@@ -11,7 +11,7 @@ import pytest
 
 from lunacore.errors import ConfigError
 from lunacore_http.resources.fonts import fonts_in
-from lunacore_http.resources.frame import frame_parts
+from lunacore_http.resources.frame import ADD_ONS, frame_parts
 from tests.http.conftest import URL, Tokenizer
 
 if TYPE_CHECKING:
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 APP = "https://app.example.com"
 OTHER = "https://other.example.com:8443"
-DOCUMENTS = ["/frame", "/frame/hub", "/frame/element"]
+FRAMED = {one.name: one for one in ADD_ONS if one.framed}
+DOCUMENTS = ["/frame", "/frame/hub", "/frame/element", *(f"/frame/{name}" for name in FRAMED)]
+# Bytes, gzipped, of what an add-on has browsers load beside the base.
+BOUNDS = {
+    "choices": 8_000,
+    "copy": 5_000,
+    "download": 14_000,
+    "textarea": 1_500,
+    "upload": 15_000,
+    "viewer": 14_000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +63,16 @@ def test_every_document_is_held_in(framed: Tokenizer, path: str) -> None:
     assert told["origin-agent-cluster"] == "?1"
     assert told["document-policy"] == "force-load-at-top"
     assert "camera=()" in told["permissions-policy"]
-    assert "=(self" not in told["permissions-policy"]
+    add_on = FRAMED.get(path.rpartition("/")[2])
+    allowed = re.findall(r"([a-z-]+)=\(self\)", told["permissions-policy"])
+    assert allowed == ([*add_on.permissions] if add_on else [])
     assert "set-cookie" not in told
     policy = policy_of(framed, path)
     assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["trusted-types"] == "'none'"
     assert policy["require-trusted-types-for"] == "'script'"
     assert policy["frame-ancestors"] == f"{APP} {OTHER}"
-    assert policy["sandbox"] == "allow-scripts allow-same-origin"
+    sandbox = ["allow-scripts", "allow-same-origin", *(add_on.sandbox if add_on else ())]
+    assert policy["sandbox"].split() == sandbox
     assert "unsafe" not in str(policy)
     assert " on" not in answer.text  # no handler stands in the document
     assert framed.client.simulate_head(path).headers["content-security-policy"]
@@ -73,13 +86,64 @@ def test_each_document_may_load_only_what_it_needs(framed: Tokenizer) -> None:
     assert element["script-src"] == element["style-src"] == hub["script-src"]
     assert "connect-src" not in element  # default-src forbids it
     assert "style-src" not in hub
+    for name in ("choices", "copy"):
+        assert policy_of(framed, f"/frame/{name}") == element
 
 
-def test_the_object_stores_origin_may_be_reached_from_the_hub_alone(tmp_path: Path) -> None:
+def test_the_clipboard_is_for_the_frame_that_copies_alone(framed: Tokenizer) -> None:
+    allowing = [
+        path
+        for path in DOCUMENTS
+        if "clipboard-write=(self)" in framed.client.simulate_get(path).headers["permissions-policy"]
+    ]
+    assert allowing == ["/frame/copy"]
+
+
+def test_frames_of_files_reach_where_objects_lie_and_nothing_else(framed: Tokenizer) -> None:
+    element = policy_of(framed, "/frame/element")
+    for name in ("upload", "download", "viewer"):
+        policy = policy_of(framed, f"/frame/{name}")
+        assert policy["connect-src"] == f"{URL}/objects/"
+        more = {"img-src", "frame-src"} if name == "viewer" else set()
+        assert policy.keys() - element.keys() == {"connect-src", *more}
+    viewer = policy_of(framed, "/frame/viewer")
+    assert viewer["img-src"] == "blob:"
+    assert viewer["frame-src"] == f"{URL}/frame/pdf"
+
+
+def test_the_document_that_draws_pdfs_has_no_origin_and_no_connection(framed: Tokenizer) -> None:
+    answer = framed.client.simulate_get("/frame/pdf")
+    policy = policy_of(framed, "/frame/pdf")
+    assert policy["sandbox"] == "allow-scripts"
+    assert policy["frame-ancestors"] == f"{URL} {APP} {OTHER}"
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["trusted-types"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert not {"connect-src", "img-src", "font-src", "worker-src", "frame-src"} & policy.keys()
+    assert "unsafe" not in str(policy)
+    assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
+    assert "=(self)" not in answer.headers["permissions-policy"]
+    sources = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert policy["script-src"] == policy["style-src"] == f"{URL}{sources[0].rpartition('/')[0]}/"
+    for name in (
+        *sources,
+        f"{sources[0].rpartition('/')[0]}/pdf.min.mjs",
+        f"{sources[0].rpartition('/')[0]}/pdf.worker.min.mjs",
+    ):
+        served = framed.client.simulate_get(name)
+        assert served.status_code == 200
+        assert served.headers["access-control-allow-origin"] == "*"  # it has no origin to be allowed by name
+    # What lies beside them is not served.
+    assert framed.client.simulate_get(f"{sources[0].rpartition('/')[0]}/README.md").status_code == 404
+
+
+def test_only_frames_that_need_the_object_store_may_reach_it(tmp_path: Path) -> None:
     made = Tokenizer(tmp_path, gateway={"public_url": "https://files.example.com"}, frame={"app_origins": [APP]})
     try:
         assert policy_of(made, "/frame/hub")["connect-src"] == "'self' https://files.example.com"
-        assert "connect-src" not in policy_of(made, "/frame/element")
+        for name in ("upload", "download", "viewer"):
+            assert policy_of(made, f"/frame/{name}")["connect-src"] == "https://files.example.com"
+        for path in ("/frame/element", "/frame/pdf", "/frame/copy"):
+            assert "connect-src" not in policy_of(made, path)
     finally:
         made.deployment.close()
 
@@ -169,6 +233,47 @@ def test_script_of_page_and_frames_is_small(framed: Tokenizer) -> None:
     told = b"".join(gzip.decompress(one.content) for one in answers)
     assert b"\n/**" not in told
     assert b"customElements.define" in told
+
+
+def loaded_by(framed: Tokenizer, document: str) -> set[str]:
+    return set(re.findall(r'(?:src|href)="([^"]+)"', framed.client.simulate_get(document).text))
+
+
+@pytest.mark.parametrize("name", [one.name for one in ADD_ONS])
+def test_an_add_on_is_small_and_shares_the_base(framed: Tokenizer, name: str) -> None:
+    script = framed.client.simulate_get(f"/sdk/{name}.js").text
+    assert set(re.findall(r'^import .* from "([^"]+)"', script, re.MULTILINE)) == {"./lunacore.js"}
+    assert "class SecureElement " not in script
+    assert "class Connection " not in script
+    base = framed.client.simulate_get("/sdk/lunacore.js").text
+    assert f'"{name}.js": [' in base
+    own = loaded_by(framed, f"/frame/{name}") - loaded_by(framed, "/frame/element") if name in FRAMED else set()
+    answers = [
+        framed.client.simulate_get(one, headers={"accept-encoding": "gzip"}) for one in (f"/sdk/{name}.js", *own)
+    ]
+    assert all(one.status_code == 200 for one in answers)
+    if name in BOUNDS:
+        assert sum(len(one.content) for one in answers) < BOUNDS[name]
+
+
+@pytest.mark.parametrize("language", ["de", "es", "fr"])
+def test_every_language_has_every_text(framed: Tokenizer, language: str) -> None:
+    """Those of the base and of the add-ons, each with its place for what is told; and the server serves them."""
+    folder = resources.files("lunacore_http.frame") / "secure"
+    sources = [entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".js")]
+    english = dict(re.findall(r"^  (\w+): (.+),$", (folder / "texts.js").read_text(encoding="utf-8"), re.MULTILINE))
+    for source in sources:
+        for taught in re.findall(
+            r"^(?:teach\(|export const [A-Z]+_TEXTS = )\{(.*?)\}", source, re.MULTILINE | re.DOTALL
+        ):
+            english |= dict(re.findall(r"(\w+): (\"[^\"]*\")", taught))
+    folder_address = next(iter(loaded_by(framed, "/frame/element"))).rpartition("/")[0]
+    answer = framed.client.simulate_get(f"{folder_address}/texts-{language}.js")
+    assert answer.status_code == 200
+    told = dict(re.findall(r"^(\w+): (.+),$", answer.text, re.MULTILINE))
+    assert len(english) > 30
+    assert [name for name in english if name not in told] == []
+    assert [name for name in english if ("%" in english[name]) != ("%" in told[name])] == []
 
 
 @pytest.mark.parametrize(("folder", "name"), [("sdk", "lunacore.js"), ("secure", "hub.js"), ("secure", "element.js")])

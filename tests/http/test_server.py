@@ -346,7 +346,9 @@ def test_workers_do_not_outlive_the_main_process(tmp_path: Path) -> None:
 def is_running(pid: int) -> bool:
     """Whether the process runs; one that has ended and that nobody has asked about yet does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+        )
     except OSError:
         return False
 

@@ -180,6 +180,11 @@ def test_transfer(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.servers
+def test_rewrap(tmp_path: Path) -> None:
+    written = results(tmp_path, "rewrap")
+    assert subjects(written, "rewrap") == ["200 records", "1,000 records"]
+
+
 def test_memory(tmp_path: Path) -> None:
     if shutil.which("wrk") is None:
         assert "need the load generator wrk" in run(tmp_path, "memory").stderr

@@ -68,3 +68,15 @@ def test_the_tests_of_an_application_run_as_shown(tmp_path: Path) -> None:
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 passed" in ran.stdout
+
+
+def test_what_belongs_to_a_person_is_erased(
+    lunacore_tokenizer: EmbeddedTokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put, erase = python_of("erasure.md")
+    with lunacore_tokenizer.application() as luna:
+        names: dict[str, Any] = {"luna": luna, "tokens": [luna.values.put(b"without a label")]}
+        exec(put, names)
+        exec(erase, names)
+        assert names["erasure"].erased == 1
+    assert "lunacore-erasure-receipt" in capsys.readouterr().out

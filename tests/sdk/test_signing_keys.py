@@ -85,6 +85,8 @@ def test_an_elliptic_key_as_openssl_writes_it() -> None:
         encoded(rsa.generate_private_key(65537, 1024)),
         [],
     ],
+    # Keys that are new in each process must not be part of the tests' names, which all processes compare.
+    ids=("empty", "text", "path", "malformed", "public key", "ed448", "P-384", "rsa of 1024 bits", "no keys"),
 )
 def test_what_cannot_sign_is_refused(given: bytes | str | list[bytes]) -> None:
     with pytest.raises(ConfigError, match="signing_key"):

@@ -6,7 +6,7 @@
 const EVERY_MS = 800;
 const SHOWN = 14;
 const HEARD = 10;
-const EVENTS = ["ready", "focus", "blur", "change", "error"];
+const EVENTS = ["ready", "focus", "blur", "valid", "invalid", "progress", "change", "error"];
 
 /**
  * An element with a text, or with others in it.

@@ -57,13 +57,14 @@ export class Connection {
   /**
    * A new element.
    *
+   * @param {string} document that its frame shows
    * @param {Listener} listener hears what its frame reports
    * @returns {{element: string, address: string}} its name, and the address of its frame
    */
-  element(listener) {
+  element(document, listener) {
     const element = `e${++this.#elements}`;
     this.#listeners.set(element, listener);
-    return { element, address: `${TOKENIZER}/frame/element#${this.#nonce}.${element}` };
+    return { element, address: `${TOKENIZER}/frame/${document}#${this.#nonce}.${element}` };
   }
 
   /**
@@ -170,11 +171,13 @@ export class Connection {
 /**
  * @param {string} title
  * @param {string} address
+ * @param {{allow: string, sandbox: string}} [rights] beside those that every frame has
  */
-export function visibleFrame(title, address) {
+export function visibleFrame(title, address, { allow, sandbox } = { allow: "", sandbox: "" }) {
   const frame = document.createElement("iframe");
   frame.title = title;
-  frame.setAttribute("sandbox", SANDBOX);
+  frame.setAttribute("sandbox", `${SANDBOX} ${sandbox}`.trim());
+  frame.allow = allow;
   frame.referrerPolicy = "no-referrer";
   frame.src = address;
   return frame;

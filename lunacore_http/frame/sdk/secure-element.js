@@ -6,19 +6,22 @@ import { appearanceOf, watchAppearance } from "./appearance.js";
 import { connection, visibleFrame } from "./connection.js";
 
 /** @typedef {import("./connection.js").Message} Message */
+/** @typedef {"input" | "textarea" | "paragraph" | "span" | "select" | "radio" | "copy" | "upload" | "download" | "image" | "viewer"} Kind */
 
 const MAX_LABEL = 200;
+/** The page's <meta> that names the language of the frames, where it is not that of the text around. */
+const LANGUAGE = 'meta[name="lunacore-lang"]';
 const MAX_DESCRIPTION = 500;
 
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
   :host { position: relative; display: inline-block; box-sizing: border-box; overflow: clip; vertical-align: middle; }
   :host([hidden]) { display: none; }
-  :host(secure-input) {
+  :host(:where(:enabled, :disabled)) {
     inline-size: 16em; block-size: 2.25em; padding: 0.25em 0.5em; border: 1px solid; border-radius: 0.25em;
     background-color: Field; color: FieldText; text-align: start;
   }
-  :host(secure-input:disabled) { background-color: color-mix(in srgb, Field, GrayText 12%); color: GrayText; }
+  :host(:disabled) { background-color: color-mix(in srgb, Field, GrayText 12%); color: GrayText; }
   :host(:state(invalid)) { border-color: light-dark(#b3261e, #f2b8b5); }
   :host(:state(focused)) { outline: 2px solid Highlight; outline-offset: 1px; }
   :host(secure-span) { inline-size: 12em; block-size: 1.5em; }
@@ -41,14 +44,24 @@ export class SecureElement extends HTMLElement {
   /** Counts what the frame was told to hold. */
   #turn = 0;
 
-  constructor() {
-    super();
-    this.#root.adoptedStyleSheets = [SHEET];
+  /** Style of its own. @returns {CSSStyleSheet[]} */
+  get sheets() {
+    return [];
   }
 
-  /** What the frame is to be. @returns {"input" | "paragraph" | "span"} */
+  /** What the frame is to be. @returns {Kind} */
   get kind() {
     throw new TypeError("every component says its kind");
+  }
+
+  /** The document of its frame; add-ons have their own. */
+  get document() {
+    return "element";
+  }
+
+  /** What the frame may do beside running our script: for its attributes `allow` and `sandbox`. */
+  get rights() {
+    return { allow: "", sandbox: "" };
   }
 
   /** The token that the frame begins with. @returns {string | null} */
@@ -58,7 +71,8 @@ export class SecureElement extends HTMLElement {
 
   /** @returns {Record<string, unknown>} */
   get settings() {
-    return { label: this.label };
+    const language = document.querySelector(LANGUAGE)?.getAttribute("content") ?? this.closest("[lang]")?.getAttribute("lang");
+    return { label: this.label, lang: /^[a-z]{0,8}/.exec(language?.toLowerCase() ?? "")?.[0] ?? "" };
   }
 
   /** What the component is called, for those who do not see its surroundings. */
@@ -81,12 +95,34 @@ export class SecureElement extends HTMLElement {
     return this.#frame ?? undefined;
   }
 
+  /**
+   * Take over properties that were set before the script was there to say what they mean.
+   *
+   * @param {...string} names
+   */
+  takeProperties(...names) {
+    for (const name of names.filter((one) => Object.hasOwn(this, one))) {
+      const value = Reflect.get(this, name);
+      Reflect.deleteProperty(this, name);
+      Reflect.set(this, name, value);
+    }
+  }
+
+  /** Whether it has a frame. */
+  get framed() {
+    return this.#connection !== null;
+  }
+
   connectedCallback() {
+    // What has no role cannot have a name. As an attribute, since checkers do not see what ElementInternals have.
+    if (!this.hasAttribute("role") && (!("formAssociated" in this.constructor) || this.matches("[aria-label], [aria-labelledby]"))) this.setAttribute("role", "group");
+    this.takeProperties("token");
     const shared = connection();
-    const { element, address } = shared.element((report) => this.hear(report));
+    const { element, address } = shared.element(this.document, (report) => this.hear(report));
     this.#connection = shared;
     this.#name = element;
-    this.#frame = visibleFrame(this.label || "Secure field", address);
+    this.#frame = visibleFrame(this.label || "Secure field", address, this.rights);
+    this.#root.adoptedStyleSheets = [SHEET, ...this.sheets];
     this.#root.replaceChildren(this.#frame);
     this.order({
       type: "mount",

@@ -10,20 +10,13 @@ class SecureText extends SecureElement {
   /** @override */
   get settings() {
     const placeholder = (this.getAttribute("placeholder") ?? "").slice(0, 200);
-    return { label: this.label, placeholder, reveal: this.getAttribute("reveal") === "click" };
+    return { ...super.settings, placeholder, reveal: this.getAttribute("reveal") === "click" };
   }
 
   /** @param {string} name */
   attributeChangedCallback(name) {
     if (name === "token") this.show(this.firstToken);
     else this.refresh();
-  }
-
-  /** @override */
-  connectedCallback() {
-    super.connectedCallback();
-    // What has no role cannot have a name.
-    if (!this.hasAttribute("role")) this.setAttribute("role", "group");
   }
 
   /** The token whose text is shown; empty if none. */

@@ -32,7 +32,7 @@ export async function verifySession(provider) {
 /**
  * A call on many tokens.
  *
- * @param {"/tokenize" | "/detokenize"} path
+ * @param {"/tokenize" | "/detokenize" | "/metadata/get"} path
  * @param {object} body
  * @param {string} sessionHash
  * @param {number} count how many items were asked for
@@ -130,7 +130,7 @@ async function envelopeOf(response) {
   return envelope.success ? envelope : { success: false, error: { name: String(envelope.error?.name) } };
 }
 
-/** @param {Ticket} ticket */
-function headersOf(ticket) {
+/** @param {{headers: Record<string, string>}} ticket */
+export function headersOf(ticket) {
   return Object.fromEntries(Object.entries(ticket.headers).filter(([name]) => !BROWSERS_OWN.has(name.toLowerCase())));
 }

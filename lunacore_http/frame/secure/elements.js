@@ -8,8 +8,10 @@ import { nameOf } from "./refused.js";
 /** @typedef {import("./messages.js").Message} Message */
 /** @typedef {import("./vault.js").Vault} Vault */
 /** @typedef {{token: string, bytes: Promise<Uint8Array>}} Ahead */
-/** @typedef {{port: MessagePort | null, waiting: Message[], ahead: Ahead | null}} Entry */
+/** @typedef {{kind: string, port: MessagePort | null, waiting: Message[], ahead: Ahead | null}} Entry */
 
+// They show a text as soon as they are there; others ask for it when somebody wants it.
+const SHOWING = new Set(["input", "textarea", "paragraph", "span", "select", "radio"]);
 const MAX_ELEMENTS = 500;
 const MAX_WAITING = 50;
 const FATAL = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -39,7 +41,8 @@ export class Elements {
     const entry = order.type === "mount" ? this.#entry(element) : this.#entries.get(element);
     if (entry === undefined) return dropped("there is no such element");
     if (order.type === "unmount") return this.#forget(element, entry);
-    if (order.type === "mount" || order.type === "show") entry.ahead = order.token === null ? null : this.#fetch(order.token);
+    if (order.type === "mount") entry.kind = order.kind;
+    if (order.type === "mount" || order.type === "show") entry.ahead = this.#ahead(entry.kind, order.token);
     if (entry.port !== null) return entry.port.postMessage(rest);
     if (entry.waiting.length === MAX_WAITING) return dropped("too many wait for an element's frame");
     entry.waiting.push(/** @type {Message} */ (rest));
@@ -75,7 +78,7 @@ export class Elements {
   #entry(element) {
     const known = this.#entries.get(element);
     if (known !== undefined || this.#entries.size === MAX_ELEMENTS) return known;
-    const entry = { port: null, waiting: [], ahead: null };
+    const entry = { kind: "", port: null, waiting: [], ahead: null };
     this.#entries.set(element, entry);
     return entry;
   }
@@ -110,20 +113,33 @@ export class Elements {
    */
   async #work(job, entry, port) {
     try {
-      const result = job.type === "put" ? await this.#vault.put(job.text) : await this.#textOf(job.token, entry);
-      port.postMessage({ type: "done", job: job.job, result });
+      port.postMessage({ type: "done", job: job.job, result: await this.#resultOf(job, entry) });
     } catch (error) {
       port.postMessage({ type: "refused", job: job.job, name: nameOf(error) });
     }
   }
 
   /**
+   * @param {Message} job
+   * @param {Entry} entry
+   */
+  #resultOf(job, entry) {
+    if (job.type === "put") return this.#vault.put(job.text);
+    if (job.type === "upload-ticket") return this.#vault.uploadTicket(job.size, job.fileinfo);
+    if (job.type === "download-ticket") return this.#vault.downloadTicket(job.token);
+    if (job.type === "file-info") return this.#vault.fileInfo(job.token);
+    return this.#textOf(job.token, entry);
+  }
+
+  /**
    * Get a value before its element's frame has loaded, so that all of a page are asked for at once.
    *
-   * @param {string} token
-   * @returns {Ahead}
+   * @param {string} kind
+   * @param {string | null} token
+   * @returns {Ahead | null}
    */
-  #fetch(token) {
+  #ahead(kind, token) {
+    if (token === null || !SHOWING.has(kind)) return null;
     const bytes = this.#vault.get(token);
     bytes.catch(() => {}); // whoever waits for it hears of it
     return { token, bytes };

@@ -2,10 +2,13 @@
  * The way from an element's frame to the hub. The page never sits between: both ends are found and checked by origin.
  */
 
-import { VERSION } from "./messages.js";
 import { Refused } from "./refused.js";
+import { VERSION } from "./version.js";
 
 /** @typedef {import("./messages.js").Message} Message */
+
+// These depend on the value itself, so the page is not told.
+const UNTOLD = new Set(["notText", "tooLarge"]);
 
 const LOOK_MS = 25;
 const LOOKS = 1200;
@@ -38,13 +41,22 @@ export class Link {
   }
 
   /**
+   * Tell the page what could not be shown, unless that says something about a value.
+   *
+   * @param {string} name of the failure
+   */
+  failShowing(name) {
+    if (!UNTOLD.has(name)) this.report({ type: "failed", request: null, name });
+  }
+
+  /**
    * Keep a text.
    *
    * @param {string} text
    * @returns {Promise<string>} its token
    */
   put(text) {
-    return this.#ask({ type: "put", text });
+    return this.ask({ type: "put", text });
   }
 
   /**
@@ -54,14 +66,16 @@ export class Link {
    * @returns {Promise<string | null>} null if the value is not a text
    */
   get(token) {
-    return this.#ask({ type: "get", token });
+    return this.ask({ type: "get", token });
   }
 
   /**
+   * Have the hub do something.
+   *
    * @param {Message} job
    * @returns {Promise<any>}
    */
-  #ask(job) {
+  ask(job) {
     const number = this.#jobs++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject });

@@ -2,23 +2,9 @@
  * What a person is told, inside the frame, when something does not work; with a way to go on where there is one.
  */
 
-/** @type {Readonly<Record<string, string>>} */
-const TEXTS = {
-  cookiesBlocked: "The browser keeps no cookies here. Allow them for this page.",
-  crossSite: 'Not set up: this page is on another site than the tokenizer, which needs sessions.cookie = "cross-site".',
-  frameUnavailable: "This field cannot be reached.",
-  grantMissing: "You have no access to this.",
-  network: "No connection.",
-  notText: "This is a file, not a text.",
-  rateLimited: "Too many at once.",
-  sessionMismatch: "Your sign-in has changed. Reload the page.",
-  sessionMissing: "You are signed out.",
-  storeUnavailable: "Not available right now.",
-  timeout: "No answer.",
-  tooLarge: "Too long.",
-};
-const OTHER = "This did not work.";
-const FINAL = new Set(["notText", "sessionMismatch", "tooLarge", "frameUnavailable", "crossSite"]);
+import { say } from "./texts.js";
+
+const FINAL = new Set(["notText", "sessionMismatch", "tooLarge", "frameUnavailable", "crossSite", "unshown", "valueTooLarge"]);
 // What may be over when the network or the person comes back.
 const PASSING = new Set(["network", "timeout", "storeUnavailable", "sessionMissing", "sessionMismatch"]);
 
@@ -35,7 +21,7 @@ export class Notice {
     this.#text.id = "notice";
     this.#text.setAttribute("role", "alert");
     this.#button.type = "button";
-    this.#button.textContent = "Try again";
+    this.#button.textContent = say("retry");
     this.#button.addEventListener("click", () => this.#retry());
     this.#box.append(this.#text, this.#button);
     this.hide();
@@ -52,7 +38,7 @@ export class Notice {
     this.#retry = retry;
     this.#box.hidden = false;
     this.#box.dataset.name = name;
-    this.#text.textContent = this.#text.title = TEXTS[name] ?? OTHER;
+    this.#text.textContent = this.#text.title = say(name);
     this.#button.hidden = FINAL.has(name);
   }
 

@@ -2,7 +2,8 @@
  * The page that embeds the frames, as the hub sees it: one connection, with whoever may have it.
  */
 
-import { VERSION, asConnect, asOrder, dropped } from "./messages.js";
+import { asConnect, asOrder, dropped } from "./messages.js";
+import { VERSION } from "./version.js";
 
 /** @typedef {import("./messages.js").Message} Message */
 

@@ -6,17 +6,17 @@
 
 /** @typedef {"value" | "object"} Purpose */
 
-const SEGMENT_BYTES = 65536;
+export const SEGMENT_BYTES = 65536;
 const TAG_BYTES = 16;
-const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
-const HEADER_BYTES = 40;
+export const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
+export const HEADER_BYTES = 40;
 const PREFIX_BYTES = 8;
 const SALT_BYTES = 32;
 const KEY_BYTES = 32;
 const MAX_SEGMENTS = 2 ** 32;
 
 const MAGIC = [0x4c, 0x43, 0x53, 0x47];
-const VERSION = 1;
+const FORMAT_VERSION = 1;
 const SUITE = 1;
 const SEGMENT_SIZE_LOG2 = 16;
 /** @type {Readonly<Record<Purpose, number>>} */
@@ -49,12 +49,12 @@ export async function seal(key, plain, purpose, random = randomBytes) {
   const count = segmentCount(plain.length);
   if (count > MAX_SEGMENTS) throw new RangeError("a sealed value holds at most 256 TiB");
   const sealed = new Uint8Array(HEADER_BYTES + plain.length + count * TAG_BYTES);
-  sealed.set([...MAGIC, VERSION, SUITE, SEGMENT_SIZE_LOG2, PURPOSES[purpose]]);
-  sealed.set(random(SALT_BYTES), PREFIX_BYTES);
-  const cipher = await segmentKey(key, sealed.subarray(0, HEADER_BYTES), "encrypt");
+  const header = newHeader(purpose, random);
+  sealed.set(header);
+  const cipher = await segmentKey(key, header, "encrypt");
   for (let index = 0; index < count; index++) {
     const segment = plain.subarray(index * SEGMENT_BYTES, (index + 1) * SEGMENT_BYTES);
-    const closed = await crypto.subtle.encrypt(algorithm(index, index === count - 1), cipher, segment);
+    const closed = await sealSegment(cipher, segment, index, index === count - 1);
     sealed.set(new Uint8Array(closed), HEADER_BYTES + index * SEALED_SEGMENT_BYTES);
   }
   return sealed;
@@ -85,12 +85,34 @@ export async function open(key, sealed, purpose) {
 }
 
 /**
+ * @param {Purpose} purpose
+ * @param {(size: number) => Uint8Array<ArrayBuffer>} [random] a cryptographically secure source
+ */
+export function newHeader(purpose, random = randomBytes) {
+  const header = new Uint8Array(HEADER_BYTES);
+  header.set([...MAGIC, FORMAT_VERSION, SUITE, SEGMENT_SIZE_LOG2, PURPOSES[purpose]]);
+  header.set(random(SALT_BYTES), PREFIX_BYTES);
+  return header;
+}
+
+/**
+ * @param {CryptoKey} cipher
+ * @param {BufferSource} segment
+ * @param {number} index
+ * @param {boolean} final
+ */
+export function sealSegment(cipher, segment, index, final) {
+  return crypto.subtle.encrypt(algorithm(index, final), cipher, segment);
+}
+
+/**
  * @param {CryptoKey} cipher
  * @param {Uint8Array<ArrayBuffer>} segment
  * @param {number} index
  * @param {boolean} final
+ * @throws {IntegrityError}
  */
-async function openSegment(cipher, segment, index, final) {
+export async function openSegment(cipher, segment, index, final) {
   try {
     return new Uint8Array(await crypto.subtle.decrypt(algorithm(index, final), cipher, segment));
   } catch {
@@ -102,10 +124,10 @@ async function openSegment(cipher, segment, index, final) {
  * @param {Uint8Array<ArrayBuffer>} header
  * @param {Purpose} purpose
  */
-function checkHeader(header, purpose) {
+export function checkHeader(header, purpose) {
   if (header.length < HEADER_BYTES) throw new IntegrityError("there is no whole header");
   if (MAGIC.some((octet, place) => header[place] !== octet)) throw new IntegrityError("this was not sealed in segments");
-  if (header[4] !== VERSION) throw new UnsupportedVersion("the version is unknown");
+  if (header[4] !== FORMAT_VERSION) throw new UnsupportedVersion("the version is unknown");
   if (header[5] !== SUITE) throw new UnsupportedVersion("the suite is unknown");
   if (header[6] !== SEGMENT_SIZE_LOG2) throw new UnsupportedVersion("the segment size is unknown");
   if (header[7] !== PURPOSES[purpose]) throw new IntegrityError("this was sealed for another purpose");
@@ -115,7 +137,7 @@ function checkHeader(header, purpose) {
  * @param {number} sealed bytes
  * @returns {number} bytes of the value whose sealed form has that size
  */
-function plainSize(sealed) {
+export function plainSize(sealed) {
   const body = sealed - HEADER_BYTES;
   const plain = body - Math.ceil(body / SEALED_SEGMENT_BYTES) * TAG_BYTES;
   if (plain < 0 || HEADER_BYTES + plain + segmentCount(plain) * TAG_BYTES !== sealed) {
@@ -125,7 +147,7 @@ function plainSize(sealed) {
 }
 
 /** @param {number} plain bytes */
-function segmentCount(plain) {
+export function segmentCount(plain) {
   return Math.max(1, Math.ceil(plain / SEGMENT_BYTES));
 }
 
@@ -134,7 +156,7 @@ function segmentCount(plain) {
  * @param {Uint8Array<ArrayBuffer>} header
  * @param {"encrypt" | "decrypt"} use
  */
-async function segmentKey(key, header, use) {
+export async function segmentKey(key, header, use) {
   if (key.length !== KEY_BYTES) throw new RangeError("a key has 32 bytes");
   const info = new Uint8Array(INFO_LABEL.length + 4 + PREFIX_BYTES);
   info.set(INFO_LABEL);

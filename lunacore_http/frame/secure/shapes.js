@@ -51,6 +51,15 @@ export function orNull(form) {
 }
 
 /**
+ * @param {Form} form of every item
+ * @param {number} limit items at most
+ * @returns {Form}
+ */
+export function listOf(form, limit) {
+  return (value) => Array.isArray(value) && value.length <= limit && value.every(form);
+}
+
+/**
  * An object with these members and no other; all of them, unless only some need be there.
  *
  * @param {Readonly<Record<string, Form>>} members

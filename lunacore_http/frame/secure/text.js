@@ -4,22 +4,10 @@
 
 import { Notice } from "./notice.js";
 import { nameOf } from "./refused.js";
+import { say } from "./texts.js";
 
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./messages.js").Message} Message */
-
-// These depend on the value itself, so the page is not told.
-const UNTOLD = new Set(["notText", "tooLarge"]);
-
-/**
- * Tell the page what failed, unless that says something about a value.
- *
- * @param {Link} link
- * @param {string} name
- */
-export function reportShowing(link, name) {
-  if (!UNTOLD.has(name)) link.report({ type: "failed", request: null, name });
-}
 
 const OPEN_MS = 30_000;
 
@@ -105,7 +93,7 @@ export class Text {
     this.#box.textContent = covered ? "" : this.#text;
     this.#box.classList.toggle("covered", covered);
     this.#button.hidden = !this.#covers || this.#text === "";
-    this.#button.textContent = this.#open ? "Hide" : "Show";
+    this.#button.textContent = say(this.#open ? "hide" : "show");
     this.#button.setAttribute("aria-label", `${this.#button.textContent} ${this.#label}`.trim());
   }
 
@@ -122,6 +110,6 @@ export class Text {
    */
   #fail(name, token) {
     this.#notice.show(name, () => void this.show(token));
-    reportShowing(this.#link, name);
+    this.#link.failShowing(name);
   }
 }

@@ -29,18 +29,18 @@ const IBAN_LENGTHS =
 
 const MAX_YEARS_AHEAD = 20;
 
-/** What each looks at: its name for a person, its rule, the keyboard and the autofill that suit it. */
-/** @type {Readonly<Record<string, readonly [name: string, rule: Rule, keyboard: string, autofill: string]>>} */
+/** The rule of each, the keyboard and the autofill that suit it. */
+/** @type {Readonly<Record<string, readonly [rule: Rule, keyboard: string, autofill: string]>>} */
 export const VALIDATORS = {
-  card: ["card number", card, "numeric", "cc-number"],
-  expiry: ["expiry date", expiry, "numeric", "cc-exp"],
-  cvc: ["security code", (text) => formed(text, /^\d{3,4}$/, 3), "numeric", "cc-csc"],
-  ssn: ["SSN", (text) => formed(text, /^(?!000|666|9)\d{3}([ -]?)(?!00)\d\d\1(?!0000)\d{4}$/, 9), "numeric", "off"],
-  ein: ["EIN", (text) => formed(text, /^(?!0[0789]|1[789]|2[89]|49|69|7[089]|89|9[67])\d\d-?\d{7}$/, 9), "numeric", "off"],
-  email: ["e-mail address", email, "email", "email"],
-  phone: ["phone number", phone, "tel", "tel"],
-  iban: ["IBAN", iban, "text", "off"],
-  date: ["date", date, "numeric", "off"],
+  card: [card, "numeric", "cc-number"],
+  expiry: [expiry, "numeric", "cc-exp"],
+  cvc: [(text) => formed(text, /^\d{3,4}$/, 3), "numeric", "cc-csc"],
+  ssn: [(text) => formed(text, /^(?!000|666|9)\d{3}([ -]?)(?!00)\d\d\1(?!0000)\d{4}$/, 9), "numeric", "off"],
+  ein: [(text) => formed(text, /^(?!0[0789]|1[789]|2[89]|49|69|7[089]|89|9[67])\d\d-?\d{7}$/, 9), "numeric", "off"],
+  email: [email, "email", "email"],
+  phone: [phone, "tel", "tel"],
+  iban: [iban, "text", "off"],
+  date: [date, "numeric", "off"],
 };
 
 /**

@@ -1,4 +1,4 @@
-"""Middleware: serves the two well-known paths, and lets form fields find the request that they belong to."""
+"""Middleware: serves the two well-known paths, lets form fields find their request, and grants what pages show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 
-from lunacore_http.sdk.django import current, views
+from lunacore_http.sdk.django import current, page_values, views
 from lunacore_http.sdk.endpoints import JWKS_PATH, SECURE_FRAME_PATH
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ class LunaCoreMiddleware:
         if self._is_async:
             return self._answer(request)
         view = _VIEWS.get(request.path_info)
+        page_values.begin(request)
         with current.serving(request):
             response: HttpResponse = view(request) if view else self._get_response(request)
-        return response
+        return page_values.granted(request, response)
 
     async def _answer(self, request: HttpRequest) -> HttpResponse:
         view = _VIEWS.get(request.path_info)
+        page_values.begin(request)
         with current.serving(request):
             # Sessions come from a database, and signing takes its time: not on the event loop.
             response: HttpResponse = await (sync_to_async(view)(request) if view else self._get_response(request))
-        return response
+        # The tokenizer is asked, and takes its time.
+        granted: HttpResponse = await sync_to_async(page_values.granted)(request, response)
+        return granted
