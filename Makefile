@@ -14,8 +14,9 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/setup.stamp
-# loadgroup keeps tests with the same xdist_group mark (say, of one server) in one worker.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# loadgroup keeps tests with the same xdist_group mark (say, of one server) in one worker. Three workers, since tests of servers
+# wait more than they compute.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -n -d docs/_build/doctrees
 # --universal: one file for every platform and every Python from 3.11. The file in place keeps its versions;
 # `make lock LOCK_FLAGS=--upgrade` takes newer ones.

@@ -21,7 +21,7 @@ from lunacore.signing import SIGNATURE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lunacore.signing import Signer, VerificationKeys
+    from lunacore.signing import AuditSigner, VerificationKeys
 
 CHAIN_BYTES: Final = 16
 BEFORE_FIRST: Final = "0" * 64
@@ -65,7 +65,7 @@ class Chain:
         """The next line."""
         return self._append(event, self._unsigned(event) + "}\n")
 
-    def checkpoint(self, time: float, signer: Signer, facts: Mapping[str, str | int | bool]) -> ChainedEvent:
+    def checkpoint(self, time: float, signer: AuditSigner, facts: Mapping[str, str | int | bool]) -> ChainedEvent:
         """The next line, signed: it vouches for all lines before it."""
         event = checkpoint_event(time, signer, facts)
         unsigned = self._unsigned(event)
@@ -82,7 +82,7 @@ class Chain:
         return f'{event.text()},"chain":"{self.id}","seq":{self.sequence},"prev":"{self.head}"'
 
 
-def registration(chain: str, time: float, signer: Signer, facts: Mapping[str, str | int | bool]) -> bytes:
+def registration(chain: str, time: float, signer: AuditSigner, facts: Mapping[str, str | int | bool]) -> bytes:
     """What is kept of a chain before its first line: a checkpoint (newline not included) that vouches for no line yet.
 
     It is no line of the chain: the first one has its sequence number, 0.
@@ -90,7 +90,7 @@ def registration(chain: str, time: float, signer: Signer, facts: Mapping[str, st
     return Chain(chain).checkpoint(time, signer, facts).line[:-1]
 
 
-def checkpoint_event(time: float, signer: Signer, facts: Mapping[str, str | int | bool]) -> AuditEvent:
+def checkpoint_event(time: float, signer: AuditSigner, facts: Mapping[str, str | int | bool]) -> AuditEvent:
     """The event that a checkpoint is."""
     return AuditEvent(
         time=time,

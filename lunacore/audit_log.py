@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lunacore.audit_chain import ChainedEvent
     from lunacore.audit_registry import ChainRegistry
     from lunacore.records import Record
-    from lunacore.signing import Signer
+    from lunacore.signing import AuditSigner
     from lunacore.stores import LineSink
 
 _LOG: Final = logging.getLogger("lunacore.audit")
@@ -112,7 +112,7 @@ class AuditLog:
         sink: LineSink,
         *,
         registry: ChainRegistry,
-        signer: Callable[[], Signer],
+        signer: Callable[[], AuditSigner],
         now: Callable[[], float],
         random: Callable[[int], bytes],
         policy: CheckpointPolicy,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from lunacore.config import Config, NotifySettings
     from lunacore.gateway_keys import GatewayKeys
     from lunacore.notifications import Receiver
-    from lunacore.signing import Signer
+    from lunacore.signing import AuditSigner
     from lunacore.stores import AuditSink, ExpiringStore, KeyProvider, KeyringStore, LineSink, ObjectStore, RecordStore
 
 DEFAULT_TENANT: Final = "default"
@@ -272,7 +272,7 @@ class Opening:
         sink: LineSink = open_backend("audit", self.config.audit.copy, around)
         return sink
 
-    def audit_log(self, records: RecordStore, keyring_id: bytes, active: Callable[[], Signer]) -> AuditSink:
+    def audit_log(self, records: RecordStore, keyring_id: bytes, active: Callable[[], AuditSigner]) -> AuditSink:
         """The sink with a hash chain before it. One in memory has none, since it is gone with the process."""
         with ExitStack() as undo:
             sink = self.audit()
@@ -294,7 +294,7 @@ class Opening:
         audit_processes.watch(log)
         return self._notifying(log, active)
 
-    def _notifying(self, sink: AuditSink, active: Callable[[], Signer]) -> AuditSink:
+    def _notifying(self, sink: AuditSink, active: Callable[[], AuditSigner]) -> AuditSink:
         """The sink, with those behind it who want to be told of events."""
         channels = [Channel(one, self._receiver(one), signer=active, now=self.now) for one in self.config.notify]
         for channel in channels:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lunacore.keyring import Keyring, VersionedKey
-    from lunacore.signing import Signer, VerificationKey
+    from lunacore.signing import AuditSigner, VerificationKey
     from lunacore.sigv4 import Credentials
     from lunacore.stores import KeyProvider, KeyringStore
 
@@ -63,7 +63,7 @@ class _Active:
     root_keys: dict[int, bytes] = field(repr=False)
     session_keys: tuple[SessionKeys, ...] = field(repr=False)
     gateway: tuple[Credentials, ...] = field(repr=False)
-    signers: tuple[Signer, ...]
+    signers: tuple[AuditSigner, ...]
     record_keys: tuple[bytes, ...] = field(repr=False)
     tenant_keys: dict[tuple[int, str], bytes] = field(factory=dict, repr=False)
 
@@ -179,7 +179,7 @@ class KeyringSource:
     def _gateway_credentials(self, access_key: str) -> Credentials | None:
         return next((one for one in self._active().gateway if one.access_key == access_key), None)
 
-    def audit_signer(self) -> Signer:
+    def audit_signer(self) -> AuditSigner:
         """What signs checkpoints of the audit log and receipts: the active audit key."""
         return self._active().signers[0]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lunacore.audit import AuditEvent
     from lunacore.config import NotifySettings
-    from lunacore.signing import Signer
+    from lunacore.signing import AuditSigner
     from lunacore.stores import AuditSink
 
 QUEUE: Final = 1000
@@ -75,7 +75,7 @@ class Channel:
 
     settings: NotifySettings
     receiver: Receiver
-    signer: Callable[[], Signer] = field(repr=False)
+    signer: Callable[[], AuditSigner] = field(repr=False)
     now: Callable[[], float] = field(repr=False)
     sent: int = 0
     failed: int = 0

@@ -58,7 +58,7 @@ class VerificationKey:
 
 
 @frozen
-class Signer:
+class AuditSigner:
     """One audit key, ready to sign."""
 
     version: int
@@ -98,9 +98,9 @@ class PublicKeys:
         return PublicKeys(tuple(by_version[version] for version in sorted(by_version)))
 
 
-def signer(version: int, secret: bytes) -> Signer:
+def signer(version: int, secret: bytes) -> AuditSigner:
     """The signer of an audit secret (32 uniformly random bytes) of the keyring."""
-    return Signer(version, Ed25519PrivateKey.from_private_bytes(keys.expand(secret, "audit-signing")))
+    return AuditSigner(version, Ed25519PrivateKey.from_private_bytes(keys.expand(secret, "audit-signing")))
 
 
 def signed_message(purpose: str, message: bytes) -> bytes:

@@ -232,6 +232,7 @@ class TestSeaweedFS(Everywhere):
             ({"AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}, "may not see the ETag"),
         ],
     )
+    @pytest.mark.long
     def test_cors_that_is_not_enough(self, server: S3Server, rule: dict[str, Any], words: str) -> None:
         bucket = new_bucket(server)
         client(server).put_bucket_cors(
@@ -272,6 +273,7 @@ class TestSeaweedFS(Everywhere):
         assert any("refuses customer keys" in one and "BlockedEncryptionTypes" in one for one in found)
         assert not any("lack rights" in one for one in found)
 
+    @pytest.mark.long
     def test_what_aws_blocks_is_mended(self, server: S3Server) -> None:
         changes: dict[str, str] = {}
         before = {
@@ -327,6 +329,7 @@ class TestSeaweedFS(Everywhere):
     @pytest.mark.parametrize(
         ("race_only", "words"), [(False, "ignores If-None-Match"), (True, "of 8 uploads at the same moment 8 won")]
     )
+    @pytest.mark.long
     def test_write_once_that_is_not_kept(self, server: S3Server, race_only: bool, words: str) -> None:
         def careless(exchange: Exchange) -> tuple[int, bytes]:
             refused = exchange.status == 412 and "if-none-match" in exchange.headers

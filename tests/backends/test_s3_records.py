@@ -301,6 +301,7 @@ class TestBeyondTheContract:
         assert sorted(won) == [False, True]
         assert stores[1].get([record.name]) == [new]
 
+    @pytest.mark.long
     def test_a_server_that_is_down(self, server: S3Server, closing: ExitStack) -> None:
         store, record = store_of(server, closing), make_record(name_of(1))
         store.create([record])

@@ -248,6 +248,7 @@ def test_files_are_kept_shown_and_saved(demo: RunningDemo, people: Callable[[], 
     assert somebody.errors == []
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_on_any_page(demo: RunningDemo, people: Callable[[], Person]) -> None:
     somebody, axe = people(), Axe()
     page = somebody.page

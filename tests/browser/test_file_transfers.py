@@ -142,6 +142,7 @@ def test_a_value_that_was_changed_in_the_store_is_not_saved(visitor: Visitor, cu
     assert errors(visitor) == []
 
 
+@pytest.mark.long
 def test_an_upload_that_is_cut_off_is_sent_again_whole(visitor: Visitor, cut: Cut) -> None:
     content = os.urandom(3_000_000)
     frame = open_upload(visitor)

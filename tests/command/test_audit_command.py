@@ -206,6 +206,7 @@ class TestSearch:
         assert self.search(written, "--token-file", "token", "--since", found[1]["time"]) == found[1:]
         assert self.search(written, "--token-file", "token", "--tenant", "other") == []
 
+    @pytest.mark.long
     def test_by_label(self, lunacore: Lunacore) -> None:
         hers = [
             lunacore.put(b"value", "--label", "alice", "--label", "both"),

@@ -234,6 +234,7 @@ def test_room_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: i
 @pytest.mark.servers
 @pytest.mark.xdist_group("seaweedfs")
 @pytest.mark.usefixtures("s3_credentials")
+@pytest.mark.long
 def test_a_bucket_is_mended_after_asking(lunacore: Lunacore, seaweedfs: SeaweedFS) -> None:
     bucket = f"mended-{os.urandom(4).hex()}"
     client(seaweedfs).create_bucket(Bucket=bucket)

@@ -36,7 +36,11 @@ def _rows(section: str) -> dict[str, list[str]]:
     return {row[0].strip("`| "): row[1:] for row in cells}
 
 
-SECTIONS = {one.name: type(getattr(Config(), one.name)) for one in attrs.fields(Config) if one.name not in ("identity", "notify")}
+SECTIONS = {
+    one.name: type(getattr(Config(), one.name))
+    for one in attrs.fields(Config)
+    if one.name not in ("identity", "notify")
+}
 
 
 @pytest.mark.parametrize("name", SECTIONS)

@@ -155,6 +155,7 @@ class TestBackup:
 
 
 class TestRestore:
+    @pytest.mark.long
     def test_a_drill(self, lunacore: Lunacore) -> None:
         token = lunacore.put(b"value")
         lunacore.ok("keys", "backup", "copy", "--seal", ONE, environ=WORDS)
@@ -257,6 +258,7 @@ class TestWithOpenBao:
         options = {"ca": str(bao.ca), "token_file": str(token)}
         return f"openbao://127.0.0.1:{bao.port}/transit/keys/luna?{urlencode(options)}"
 
+    @pytest.mark.long
     def test_a_move_to_openbao_while_a_server_serves_and_openbao_goes_away(
         self, lunacore: Lunacore, bao: OpenBao
     ) -> None:
@@ -307,6 +309,7 @@ class TestWithOpenBao:
 @pytest.mark.servers
 @pytest.mark.xdist_group("aws_kms")
 @pytest.mark.usefixtures("s3_credentials")
+@pytest.mark.long
 def test_a_key_file_and_kms_together(lunacore: Lunacore, aws_kms: AWSKMS) -> None:
     aws_kms.make_key("ceremony")
     kms = aws_kms.url("alias/ceremony")

@@ -68,6 +68,7 @@ def test_one_command_from_one_root_to_the_next(lunacore: Lunacore) -> None:
     assert done == [(f"keys.{name}", "yearly") for name in ("rotate", "rewrap", "rewrap", "retire")]
 
 
+@pytest.mark.long
 def test_step_by_step_and_nothing_too_early(lunacore: Lunacore) -> None:
     token = lunacore.put(b"value")
     keys(lunacore, "rotate", "--purpose", "lookup", "--wait")

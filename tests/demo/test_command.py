@@ -39,6 +39,7 @@ def _await_end(*processes: int) -> None:
                 os.close(descriptor)
 
 
+@pytest.mark.long
 def test_it_serves_until_ctrl_c_goes_on_where_it_was_and_leaves_nothing_when_killed(tmp_path: Path) -> None:
     demo = RunningDemo(tmp_path)
     with demo:
@@ -76,6 +77,7 @@ def _calls_with_the_local_identity(demo: RunningDemo) -> None:
     assert answer.json()["data"]["uploadUrl"].startswith(f"{demo.tokenizer_url}/objects/")
 
 
+@pytest.mark.long
 def test_the_end_of_one_process_ends_all(tmp_path: Path) -> None:
     demo = RunningDemo(tmp_path)
     with demo:

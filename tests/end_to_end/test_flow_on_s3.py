@@ -29,7 +29,7 @@ VALUES = [b"", b"4", "Zażółć gęślą jaźń, 日本語".encode(), os.urando
 @pytest.fixture(
     params=[
         pytest.param("seaweedfs", marks=pytest.mark.xdist_group("seaweedfs")),
-        pytest.param("minio", marks=pytest.mark.xdist_group("minio")),
+        pytest.param("minio", marks=[pytest.mark.xdist_group("minio"), pytest.mark.long]),
     ]
 )
 def s3(request: pytest.FixtureRequest, s3_credentials: None) -> S3Server:
@@ -99,6 +99,7 @@ def test_a_server_and_the_library_share_values(
 
 @pytest.mark.servers
 @pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.long
 def test_a_value_that_is_re_keyed_is_read_through_old_and_new_tickets(
     tokenizer: TokenizerServer, browser: httpx.Client, deep: bool
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_value_that_is_re_keyed_is_read_through_old_and_new_tickets(
 
 
 @pytest.mark.servers
+@pytest.mark.long
 def test_a_store_that_is_down_is_told_and_comes_back(
     tokenizer: TokenizerServer, s3: S3Server, browser: httpx.Client
 ) -> None:

@@ -148,6 +148,7 @@ def pair(fleet: Fleet) -> Iterator[tuple[TokenizerServer, TokenizerServer]]:
             assert "Traceback" not in one.log
 
 
+@pytest.mark.long
 def test_what_one_grants_the_other_honours(fleet: Fleet, pair: tuple[TokenizerServer, TokenizerServer]) -> None:
     first, second = pair
     token = fleet.put(first, b"value", then_at=second)

@@ -233,6 +233,7 @@ def check_objects_outage(client: Client, outage: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.long
 def test_objects_refuse(faulty_objects: tuple[Client, Faults], kind: str) -> None:
     client, faults = faulty_objects
     status, body, message = ANSWERS[kind]

@@ -87,6 +87,7 @@ def subjects(written: dict[str, Any], section: str) -> list[str]:
     return list(dict.fromkeys(one["subject"] for one in found["figures"]))
 
 
+@pytest.mark.long
 def test_core(tmp_path: Path) -> None:
     measured = subjects(results(tmp_path, "core"), "core")
     for name in ("mint a token", "seal a record", "open a record", "check a grant", "write an audit line", "tokenize"):
@@ -185,6 +186,7 @@ def test_rewrap(tmp_path: Path) -> None:
     assert subjects(written, "rewrap") == ["200 records", "1,000 records"]
 
 
+@pytest.mark.long
 def test_memory(tmp_path: Path) -> None:
     if shutil.which("wrk") is None:
         assert "need the load generator wrk" in run(tmp_path, "memory").stderr

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "key-ceremony.md"
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TOML = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.long
 def test_the_ceremony_and_its_drill(tmp_path: Path) -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     (tmp_path / "luna.toml").write_text(TOML.findall(guide)[0])

@@ -93,6 +93,7 @@ class S3Suite:
     # large values
 
     @pytest.mark.parametrize("size", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 40 * MIB])
+    @pytest.mark.long
     def test_large_values_go_in_parts(
         self, server: S3Server, store: S3Objects, prefix: str, name: bytes, key: bytes, size: int
     ) -> None:
@@ -363,6 +364,7 @@ class S3Suite:
         with store.open(name, key) as file:
             assert file.read() == b"value"
 
+    @pytest.mark.long
     def test_a_server_that_goes_down_in_the_middle(
         self, server: S3Server, store: S3Objects, name: bytes, key: bytes
     ) -> None:
@@ -388,6 +390,7 @@ class S3Suite:
         store.delete([name])
         assert store.write(name, key, io.BytesIO(bytes(3 * PART_BYTES))).size == 3 * PART_BYTES
 
+    @pytest.mark.long
     def test_a_server_that_does_not_answer(self, server: S3Server, prefix: str, name: bytes, key: bytes) -> None:
         store_of(server, prefix=prefix).write(name, key, io.BytesIO(b"value"))
         store = store_of(server, prefix=prefix, timeout="1")
