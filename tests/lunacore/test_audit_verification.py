@@ -239,6 +239,7 @@ def test_every_single_change_is_found(sample: World, change: Callable[[list[byte
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_every_single_change_of_a_thousand_events_is_found(
     thousand: World, change: Callable[[list[bytes], int], None]

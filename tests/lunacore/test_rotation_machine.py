@@ -276,7 +276,7 @@ def test_any_history(machine: type[RotationMachine], examples: int) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("machine", [RotationMachine, OnSQLite])
 def test_any_history_at_length(machine: type[RotationMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=300, stateful_step_count=100))
+    run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=80))
 
 
 @pytest.mark.long

@@ -417,4 +417,4 @@ def test_any_history() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_any_history_at_length() -> None:
-    run_state_machine_as_test(TokenizerMachine, settings=settings(max_examples=200, stateful_step_count=80))
+    run_state_machine_as_test(TokenizerMachine, settings=settings(max_examples=60, stateful_step_count=80))
