@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from math import modf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lunacore.identity import Role
+    from lunacore.identity import Call, Role
 
 SCHEMA_VERSION: Final = 1
 ALLOWED: Final = "allowed"
@@ -82,6 +82,35 @@ class AuditEvent:
     record: str = ""
     revision: int = 0
     detail: Mapping[str, str | int | bool] = field(factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        call: Call,
+        action: Action,
+        time: float,
+        *,
+        outcome: str = ALLOWED,
+        token: str = "",
+        record: str = "",
+        revision: int = 0,
+        detail: Mapping[str, str | int | bool] | None = None,
+    ) -> Self:
+        """The event of a call that no session is concerned by."""
+        return cls(
+            time=time,
+            action=action,
+            outcome=outcome,
+            tenant=call.identity.tenant,
+            role=call.identity.role,
+            issuer=call.identity.issuer,
+            token=token,
+            request=call.request,
+            reason=call.reason,
+            record=record,
+            revision=revision,
+            detail=detail or {},
+        )
 
     def as_mapping(self) -> dict[str, Any]:
         """The event as the JSON object that sinks write; empty members are left out."""

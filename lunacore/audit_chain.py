@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.errors import IntegrityError
-from lunacore.identity import OPERATOR_ISSUER, Role
+from lunacore.identity import Call, operator
 from lunacore.signing import SIGNATURE_BYTES
 
 if TYPE_CHECKING:
@@ -92,14 +92,8 @@ def registration(chain: str, time: float, signer: AuditSigner, facts: Mapping[st
 
 def checkpoint_event(time: float, signer: AuditSigner, facts: Mapping[str, str | int | bool]) -> AuditEvent:
     """The event that a checkpoint is."""
-    return AuditEvent(
-        time=time,
-        action=Action.AUDIT_CHECKPOINT,
-        outcome=ALLOWED,
-        tenant=_TENANT,
-        role=Role.OPERATOR,
-        issuer=OPERATOR_ISSUER,
-        detail={"key": signer.version, **facts},
+    return AuditEvent.of(
+        Call(operator(_TENANT)), Action.AUDIT_CHECKPOINT, time, detail={"key": signer.version, **facts}
     )
 
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.errors import LunaCoreError
 from lunacore.identity import Call, operator
 from lunacore.outcomes import only
@@ -102,28 +102,14 @@ class BackgroundRekeying:
         found = only(self._rekeyer.lookup.find([token]))
         if not self._is_old(found):  # another process was first
             return
-        self._audit.write([self._event(found.token)])
+        call, now = Call(operator(token.tenant), reason=_REASON), self._rekeyer.now
+        fingerprint = found.token.fingerprint
+        self._audit.write([AuditEvent.of(call, Action.TOKEN_REKEY, now(), token=fingerprint, detail={"deep": False})])
         rekeyed = self._rekeyer.rekey(found)
-        call = Call(operator(token.tenant), reason=_REASON)
-        keyring = self._rekeyer.lookup.keyring
-        self._audit.write([rekeyed_event(call, found.token, rekeyed, keyring, self._rekeyer.now())])
+        self._audit.write([rekeyed_event(call, found.token, rekeyed, self._rekeyer.lookup.keyring, now())])
 
     def _rest(self, token: PresentedToken) -> None:
         with self._lock:
             if len(self._resting) >= _MAX_RESTING:
                 self._resting.clear()
             self._resting[token.keys.record_name] = self._rekeyer.now() + REST
-
-    def _event(self, token: PresentedToken) -> AuditEvent:
-        identity = operator(token.tenant)
-        return AuditEvent(
-            time=self._rekeyer.now(),
-            action=Action.TOKEN_REKEY,
-            outcome=ALLOWED,
-            tenant=identity.tenant,
-            role=identity.role,
-            issuer=identity.issuer,
-            token=token.fingerprint,
-            reason=_REASON,
-            detail={"deep": False},
-        )

@@ -153,33 +153,13 @@ class BulkEraser:
 
     def _write_audit(self, call: Call, batch: list[Record], detail: Mapping[str, str | int]) -> None:
         now, keyring = self.now(), self.lookup.keyring
-        summary = AuditEvent(
-            time=now,
-            action=Action.ERASE,
-            outcome=ALLOWED,
-            tenant=call.identity.tenant,
-            role=call.identity.role,
-            issuer=call.identity.issuer,
-            request=call.request,
-            reason=call.reason,
-            detail={**call.who, **detail, "records": len(batch)},
-        )
+        summary = AuditEvent.of(call, Action.ERASE, now, detail={**call.who, **detail, "records": len(batch)})
         self.audit.write([*(record_erased(call, record.name, keyring, now) for record in batch), summary])
 
 
 def record_erased(call: Call, name: bytes, keyring: KeyringSource, now: float, *, outcome: str = ALLOWED) -> AuditEvent:
     """What the audit log is told of a record that is erased without its token; with another outcome, that it was not."""
-    return AuditEvent(
-        time=now,
-        action=Action.RECORD_ERASE,
-        outcome=outcome,
-        tenant=call.identity.tenant,
-        role=call.identity.role,
-        issuer=call.identity.issuer,
-        request=call.request,
-        reason=call.reason,
-        record=keyring.record_fingerprints(name)[0],
-    )
+    return AuditEvent.of(call, Action.RECORD_ERASE, now, outcome=outcome, record=keyring.record_fingerprints(name)[0])
 
 
 def label_fingerprint(keyring: KeyringSource, tenant: str, label: str) -> str:

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from lunacore import canary
 from lunacore import keyring as keyrings
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.errors import Conflict, IntegrityError, KeyringError, LunaCoreError
 from lunacore.recipients import apart
 
@@ -165,15 +165,10 @@ class Custody:
 
     def _event(self, call: Call, action: Action, keyring: Keyring, sealed: bytes) -> AuditEvent:
         recipients = ", ".join(one.shown for one in keyrings.recipients_of(sealed))
-        return AuditEvent(
-            time=self.now(),
-            action=action,
-            outcome=ALLOWED,
-            tenant=call.identity.tenant,
-            role=call.identity.role,
-            issuer=call.identity.issuer,
-            request=call.request,
-            reason=call.reason,
+        return AuditEvent.of(
+            call,
+            action,
+            self.now(),
             detail={"keyring": keyring.id.hex(), "serial": keyring.serial, "recipients": recipients},
         )
 

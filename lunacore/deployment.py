@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from lunacore import audit_processes, canary
 from lunacore import keyring as keyrings
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.audit_log import AuditLog, CheckpointPolicy
 from lunacore.audit_registry import ChainRegistry
 from lunacore.background_rekeying import BackgroundRekeying
@@ -23,7 +23,7 @@ from lunacore.custody import Custody
 from lunacore.erasure import Eraser
 from lunacore.errors import Conflict, KeyringError, StoreUnavailable
 from lunacore.grants import GrantLimits, Grants
-from lunacore.identity import OPERATOR_ISSUER, Role
+from lunacore.identity import Call, Role, operator
 from lunacore.keyring import KeyPurpose
 from lunacore.keyring_source import KeyringSource
 from lunacore.limits import RateLimit
@@ -470,12 +470,5 @@ def _policy(config: Config) -> Policy:
 
 
 def _init_event(created: keyrings.Keyring, now: float) -> AuditEvent:
-    return AuditEvent(
-        time=now,
-        action=Action.KEYS_INIT,
-        outcome=ALLOWED,
-        tenant=DEFAULT_TENANT,
-        role=Role.OPERATOR,
-        issuer=OPERATOR_ISSUER,
-        detail={"keyring": created.id.hex()},
-    )
+    call = Call(operator(DEFAULT_TENANT))
+    return AuditEvent.of(call, Action.KEYS_INIT, now, detail={"keyring": created.id.hex()})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 from attrs import evolve, field, frozen
 
 from lunacore import records
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.erasure import stored_due
 from lunacore.errors import ConfigError, Conflict, IntegrityError, LunaCoreError, TokenNotFound
 from lunacore.keys import KEY_BYTES
@@ -205,16 +205,11 @@ def rekeyed_event(
     call: Call, token: PresentedToken, rekeyed: Rekeyed, keyring: KeyringSource, now: float
 ) -> AuditEvent:
     """What the audit log is told when it is done, so that an older copy of the record can be told from this one."""
-    return AuditEvent(
-        time=now,
-        action=Action.TOKEN_REKEY,
-        outcome=ALLOWED,
-        tenant=call.identity.tenant,
-        role=call.identity.role,
-        issuer=call.identity.issuer,
+    return AuditEvent.of(
+        call,
+        Action.TOKEN_REKEY,
+        now,
         token=token.fingerprint,
-        request=call.request,
-        reason=call.reason,
         record=keyring.record_fingerprints(rekeyed.name)[0],
         revision=rekeyed.revision,
         detail={**call.who, "done": True},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field, frozen
 
 from lunacore import canary, key_use
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.errors import IntegrityError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -152,15 +152,10 @@ class Rewrapper:
         return self.lookup.change(opened, opened.fields, state=opened.header.state, due=opened.header.due)
 
     def _event(self, call: Call) -> AuditEvent:
-        return AuditEvent(
-            time=self.now(),
-            action=Action.KEYS_REWRAP,
-            outcome=ALLOWED,
-            tenant=call.identity.tenant,
-            role=call.identity.role,
-            issuer=call.identity.issuer,
-            request=call.request,
-            reason=call.reason,
+        return AuditEvent.of(
+            call,
+            Action.KEYS_REWRAP,
+            self.now(),
             detail={"purpose": "root", "version": self.lookup.keyring.active_root()[0]},
         )
 

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from lunacore import canary, key_use
 from lunacore import keyring as keyrings
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.errors import Conflict, KeyringError
 from lunacore.keyring import KeyPurpose
 
@@ -227,16 +227,8 @@ class Rotation:
         raise _changing()
 
     def _event(self, call: Call, action: Action, key: VersionedKey, **detail: int) -> AuditEvent:
-        return AuditEvent(
-            time=self.now(),
-            action=action,
-            outcome=ALLOWED,
-            tenant=call.identity.tenant,
-            role=call.identity.role,
-            issuer=call.identity.issuer,
-            request=call.request,
-            reason=call.reason,
-            detail={"purpose": _name(key.purpose), "version": key.version, **detail},
+        return AuditEvent.of(
+            call, action, self.now(), detail={"purpose": _name(key.purpose), "version": key.version, **detail}
         )
 
 

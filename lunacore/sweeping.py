@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.bulk_erasure import record_erased
 from lunacore.erasure import DueFor, Swept
 from lunacore.errors import Conflict, LunaCoreError
@@ -109,14 +109,4 @@ class Sweeper:
             "rekeyed" if reason is DueFor.REKEYED else record.header.state.name.lower() for record, reason in erased
         )
         counts["neverUploaded"] = sum(reason is DueFor.NEVER_UPLOADED for _, reason in erased)
-        return AuditEvent(
-            time=self.now(),
-            action=Action.SWEEP,
-            outcome=ALLOWED,
-            tenant=call.identity.tenant,
-            role=call.identity.role,
-            issuer=call.identity.issuer,
-            request=call.request,
-            reason=call.reason,
-            detail=dict(+counts),
-        )
+        return AuditEvent.of(call, Action.SWEEP, self.now(), detail=dict(+counts))

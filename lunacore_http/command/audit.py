@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from lunacore import tokens
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.audit_chain import verify_checkpoint
 from lunacore.audit_registry import ChainRegistry, chain_of
 from lunacore.audit_verification import Finding, Problem, Verification
 from lunacore.bulk_erasure import label_fingerprints
 from lunacore.deployment import DEFAULT_TENANT
 from lunacore.errors import IntegrityError, UnknownKeyVersion
-from lunacore.identity import operator
+from lunacore.identity import Call, operator
 from lunacore.plugins import Surroundings
 from lunacore.signing import PublicKeys
 from lunacore_backends.auditsinks import reading
@@ -411,24 +411,13 @@ def _forget(arguments: argparse.Namespace) -> Exit:
                 f"{len(old)} chains have their last checkpoint before {before}; nothing was changed, --yes forgets them"
             )
             return Exit.DONE
-        deployment.audit.write([_forget_event(deployment, before, len(old), arguments.reason)])
+        call = Call(operator(DEFAULT_TENANT), reason=arguments.reason)
+        deployment.audit.write(
+            [AuditEvent.of(call, Action.AUDIT_FORGET, deployment.now(), detail={"before": before, "chains": len(old)})]
+        )
         deployment.records.delete([record.name for record in old])
     print(f"{len(old)} chains are forgotten; verify their archived log with --keys")
     return Exit.DONE
-
-
-def _forget_event(deployment: Deployment, before: str, count: int, reason: str) -> AuditEvent:
-    identity = operator(DEFAULT_TENANT)
-    return AuditEvent(
-        time=deployment.now(),
-        action=Action.AUDIT_FORGET,
-        outcome=ALLOWED,
-        tenant=identity.tenant,
-        role=identity.role,
-        issuer=identity.issuer,
-        reason=reason,
-        detail={"before": before, "chains": count},
-    )
 
 
 # Where lines come from

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lunacore import key_use
-from lunacore.audit import ALLOWED, Action, AuditEvent
+from lunacore.audit import Action, AuditEvent
 from lunacore.deployment import DEFAULT_TENANT, init_keyring
 from lunacore.gateway_keys import credentials
-from lunacore.identity import operator
+from lunacore.identity import Call, operator
 from lunacore.keyring import KeyPurpose
 from lunacore.plugins import BackendURL, shown_entries
 from lunacore_backends import local_files
@@ -156,17 +156,9 @@ def _gateway_keys(deployment: Deployment) -> list[VersionedKey]:
 
 
 def _export_event(deployment: Deployment, known: Sequence[VersionedKey], reason: str) -> AuditEvent:
-    identity = operator(DEFAULT_TENANT)
-    return AuditEvent(
-        time=deployment.now(),
-        action=Action.KEYS_EXPORT,
-        outcome=ALLOWED,
-        tenant=identity.tenant,
-        role=identity.role,
-        issuer=identity.issuer,
-        reason=reason,
-        detail={"purpose": "gateway", "versions": ",".join(str(key.version) for key in known)},
-    )
+    call = Call(operator(DEFAULT_TENANT), reason=reason)
+    facts = {"purpose": "gateway", "versions": ",".join(str(key.version) for key in known)}
+    return AuditEvent.of(call, Action.KEYS_EXPORT, deployment.now(), detail=facts)
 
 
 def _write(path: Path, content: bytes, *, replace: bool) -> None:
