@@ -7,6 +7,7 @@ group has an entry point ``fsspec``, it serves every scheme that has none of its
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lunacore.stores import RecordStore
 
 FALLBACK: Final = "fsspec"
+_LEAST_SECONDS: Final = 0.001
+_MOST_SECONDS: Final = 300.0
 _EXTRAS: Final = {
     "awskms": "aws-kms",
     "openbao": "openbao",
@@ -63,6 +66,47 @@ class BackendURL:
             if name not in known:
                 allowed = ", ".join(known) or "none"
                 raise ConfigError(f"{setting}: {self.scheme} has no option {name!r}; it takes: {allowed}")
+
+    def choice(self, setting: str, option: str, *choices: str, default: str = "") -> str:
+        """The value of an option that has a few; the default, or else the first of them, where it is not given.
+
+        Raises:
+            ConfigError: it is another.
+        """
+        value = self.options.get(option, default or choices[0])
+        if value not in choices:
+            raise ConfigError(f"{setting}: {option} must be {' or '.join(choices)}")
+        return value
+
+    def whole(self, setting: str, option: str, default: int, *, least: int, most: int) -> int:
+        """The value of an option that is a whole number.
+
+        Raises:
+            ConfigError: it is none, or out of bounds.
+        """
+        text = self.options.get(option)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise ConfigError(f"{setting}: {option} must be a number from {least} to {most}")
+        return int(text)
+
+    def seconds(self, setting: str, option: str, default: float) -> float:
+        """The value of an option that is a time to wait, in seconds.
+
+        Raises:
+            ConfigError: it is none, or out of bounds.
+        """
+        text = self.options.get(option)
+        if text is None:
+            return default
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+            raise ConfigError(f"{setting}: {option} must be a number of seconds up to {_MOST_SECONDS:.0f}")
+        return seconds
 
     @classmethod
     def parse(cls, text: str, setting: str) -> Self:

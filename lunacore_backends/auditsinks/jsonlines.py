@@ -15,7 +15,7 @@ import stat
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from lunacore.errors import AuditUnavailable, ConfigError
+from lunacore.errors import AuditUnavailable
 from lunacore_backends import local_files
 
 if TYPE_CHECKING:
@@ -46,16 +46,10 @@ def open_audit(url: BackendURL, surroundings: Surroundings) -> JsonLinesAudit:
     path = local_files.path_of(url, setting)
     if url.path.endswith("/") or path.is_dir():
         path /= FILE_NAME
-    sink = JsonLinesAudit(path, setting=setting, now=surroundings.now, fsync=_fsync_option(url, setting))
+    fsync = url.choice(setting, "fsync", "always", "never", default="never") == "always"
+    sink = JsonLinesAudit(path, setting=setting, now=surroundings.now, fsync=fsync)
     sink.probe()
     return sink
-
-
-def _fsync_option(url: BackendURL, setting: str) -> bool:
-    choice = url.options.get("fsync", "never")
-    if choice not in ("always", "never"):
-        raise ConfigError(f"{setting}: fsync must be always or never")
-    return choice == "always"
 
 
 class JsonLinesAudit:

@@ -45,7 +45,7 @@ def open_key_file(url: BackendURL, surroundings: Surroundings) -> KeyFile:
     setting = surroundings.setting
     url.refuse_unknown_options(setting, "create")
     path = local_files.path_of(url, setting)
-    if _create_option(url, setting) and not path.exists():
+    if url.choice(setting, "create", "never", "missing") == "missing" and not path.exists():
         with suppress(FileExistsError):  # another process was first; its key is as good
             _write_key_file(path, surroundings.random)
     return KeyFile(_decode_key(_read_secret(path, setting), path, setting), setting, surroundings.random)
@@ -196,13 +196,6 @@ class Passphrase:
             salt=salt, length=keys.KEY_BYTES, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory
         )
         return stretching.derive(self._passphrase)
-
-
-def _create_option(url: BackendURL, setting: str) -> bool:
-    choice = url.options.get("create", "never")
-    if choice not in ("never", "missing"):
-        raise ConfigError(f"{setting}: create must be never or missing")
-    return choice == "missing"
 
 
 def _write_key_file(path: Path, random: Callable[[int], bytes]) -> None:

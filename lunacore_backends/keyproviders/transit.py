@@ -196,9 +196,7 @@ def _address(url: BackendURL, setting: str) -> tuple[str, str]:
         host, port = parts.hostname or "", parts.port or DEFAULT_PORT
     except ValueError:
         raise ConfigError(f"{setting}: the port must be a number") from None
-    tls = url.options.get("tls", "on")
-    if tls not in ("on", "off"):
-        raise ConfigError(f"{setting}: tls must be on or off")
+    tls = url.choice(setting, "tls", "on", "off")
     if tls == "off" and not is_loopback(host):
         raise ConfigError(f"{setting}: tls=off is for a server on this machine alone")
     named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -6,18 +6,18 @@ may take the last moments, as the contract allows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from lunacore.errors import StoreUnavailable
 from lunacore_backends import counters
-from lunacore_backends.postgresql import diagnosis, schema
-from lunacore_backends.postgresql.connections import MAX_BIGINT, Connections, bigints
+from lunacore_backends.postgresql import schema
+from lunacore_backends.postgresql.connections import MAX_BIGINT, bigints
 from lunacore_backends.postgresql.settings import PostgreSQLSettings
+from lunacore_backends.postgresql.store import PostgreSQLStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lunacore.diagnosis import Circumstances, Finding
     from lunacore.plugins import BackendURL, Surroundings
     from lunacore.stores import Entry
 
@@ -87,27 +87,11 @@ def open_grants(url: BackendURL, surroundings: Surroundings) -> PostgreSQLGrants
     return PostgreSQLGrants.open(PostgreSQLSettings.from_url(url, surroundings))
 
 
-class PostgreSQLGrants:
+class PostgreSQLGrants(PostgreSQLStore):
     """An ``ExpiringStore`` in a PostgreSQL schema. Counters are kept as ``lunacore_backends.counters`` says."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    @classmethod
-    def open(cls, settings: PostgreSQLSettings) -> Self:
-        """Connect, and bring the table to this release's version.
-
-        Raises:
-            ConfigError: the schema cannot be used.
-            StoreUnavailable: the server cannot be reached.
-        """
-        connections = Connections(settings, durable=False)
-        try:
-            schema.prepare(connections, LAYOUT)
-        except BaseException:
-            connections.close()
-            raise
-        return cls(connections)
+    layout = LAYOUT
+    durable = False
 
     def put(self, entries: Sequence[Entry], now: int) -> None:  # noqa: ARG002 - what is dead on arrival is swept
         last = {entry.key: entry for entry in entries}
@@ -156,16 +140,6 @@ class PostgreSQLGrants:
             if count < batch:
                 break
         return removed
-
-    def probe(self) -> None:
-        self._connections.probe()
-
-    def diagnose(self, circumstances: Circumstances) -> Sequence[Finding]:
-        return diagnosis.examine(self._connections, LAYOUT, circumstances)
-
-    def close(self) -> None:
-        """Close the connections; calls after that raise ``StoreUnavailable``."""
-        self._connections.close()
 
 
 def _row(entry: Entry) -> tuple[bytes, bytes, int]:

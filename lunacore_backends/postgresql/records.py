@@ -5,22 +5,22 @@ Every call is one statement, and so one transaction and one round trip. What the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from lunacore.errors import Conflict, LunaCoreError
 from lunacore.records import Record
-from lunacore_backends.postgresql import diagnosis, schema
-from lunacore_backends.postgresql.connections import MAX_BIGINT, Connections, bigints
+from lunacore_backends.postgresql import schema
+from lunacore_backends.postgresql.connections import MAX_BIGINT, bigints
 from lunacore_backends.postgresql.settings import PostgreSQLSettings
+from lunacore_backends.postgresql.store import PostgreSQLStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from psycopg.types.numeric import Int8
 
-    from lunacore.diagnosis import Circumstances, Finding
     from lunacore.plugins import BackendURL, Surroundings
     from lunacore.records import Header
 
@@ -133,30 +133,14 @@ def open_records(url: BackendURL, surroundings: Surroundings) -> PostgreSQLRecor
     return PostgreSQLRecords.open(PostgreSQLSettings.from_url(url, surroundings))
 
 
-class PostgreSQLRecords:
+class PostgreSQLRecords(PostgreSQLStore):
     """A ``RecordStore`` in a PostgreSQL schema; what a call has returned for is on the server's disk.
 
     A ``due`` of 2**63 - 1 and later counts as never.
     """
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    @classmethod
-    def open(cls, settings: PostgreSQLSettings) -> Self:
-        """Connect, and bring the tables to this release's version.
-
-        Raises:
-            ConfigError: the schema cannot be used.
-            StoreUnavailable: the server cannot be reached.
-        """
-        connections = Connections(settings, durable=True)
-        try:
-            schema.prepare(connections, LAYOUT)
-        except BaseException:
-            connections.close()
-            raise
-        return cls(connections)
+    layout = LAYOUT
+    durable = True
 
     @property
     def renames(self) -> bool:
@@ -218,16 +202,6 @@ class PostgreSQLRecords:
         given = [one for one in (label, due_before, root_below) if one is not None]
         rows = self._connections.rows(sql, [after, max(limit, 0), *given], repeatable=True)
         return [Record(*row) for row in rows]
-
-    def probe(self) -> None:
-        self._connections.probe()
-
-    def diagnose(self, circumstances: Circumstances) -> Sequence[Finding]:
-        return diagnosis.examine(self._connections, LAYOUT, circumstances)
-
-    def close(self) -> None:
-        """Close the connections; calls after that raise ``StoreUnavailable``."""
-        self._connections.close()
 
 
 def _columns(rows: Sequence[tuple[Record, Header]]) -> list[list[bytes] | list[Int8]]:

@@ -5,7 +5,6 @@ The URI and its parameters are those of the PostgreSQL documentation, "Connectio
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from pathlib import Path
@@ -52,7 +51,6 @@ _REFUSED: Final = ("replication", "client_encoding")
 # The sweep and readiness make calls besides the threads that serve.
 _EXTRA_CONNECTIONS: Final = 2
 _MAX_POOL: Final = 1000
-_MAX_SECONDS: Final = 300.0
 _MAX_PARTITIONS: Final = 1024
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
@@ -106,11 +104,11 @@ class PostgreSQLSettings:
             parameters=_DEFAULTS | parameters,
             password_file=options.get("password_file", ""),
             over_network=over_network,
-            pool=_whole(options, "pool", setting, surroundings.threads + _EXTRA_CONNECTIONS, _MAX_POOL, least=1),
-            pool_timeout=_seconds(options, "pool_timeout", setting, 5.0),
-            timeout=_seconds(options, "timeout", setting, 10.0),
-            lock_timeout=_seconds(options, "lock_timeout", setting, 5.0),
-            partitions=_whole(options, "partitions", setting, 0, _MAX_PARTITIONS, least=0),
+            pool=url.whole(setting, "pool", surroundings.threads + _EXTRA_CONNECTIONS, least=1, most=_MAX_POOL),
+            pool_timeout=url.seconds(setting, "pool_timeout", 5.0),
+            timeout=url.seconds(setting, "timeout", 10.0),
+            lock_timeout=url.seconds(setting, "lock_timeout", 5.0),
+            partitions=url.whole(setting, "partitions", 0, least=0, most=_MAX_PARTITIONS),
         )
 
     def connection_parameters(self) -> dict[str, str]:
@@ -181,25 +179,3 @@ def _schema(name: str, setting: str) -> str:
             "a digit or pg_"
         )
     return name
-
-
-def _whole(options: Mapping[str, str], name: str, setting: str, default: int, most: int, *, least: int) -> int:
-    text = options.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise ConfigError(f"{setting}: {name} must be a number from {least} to {most}")
-    return int(text)
-
-
-def _seconds(options: Mapping[str, str], name: str, setting: str, default: float) -> float:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.001 <= seconds <= _MAX_SECONDS:
-        raise ConfigError(f"{setting}: {name} must be a number of seconds up to {_MAX_SECONDS:.0f}")
-    return seconds

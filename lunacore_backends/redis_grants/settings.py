@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import ssl
 from typing import TYPE_CHECKING, Final, Self
@@ -14,8 +13,6 @@ from lunacore.errors import ConfigError
 from lunacore.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lunacore.plugins import BackendURL, Surroundings
 
 _OPTIONS: Final = (
@@ -36,7 +33,6 @@ _DEFAULT_PORT: Final = 6379
 # The sweep and readiness make calls besides the threads that serve.
 _EXTRA_CONNECTIONS: Final = 2
 _MAX_POOL: Final = 1000
-_MAX_SECONDS: Final = 300.0
 # No braces: in a cluster they would choose the node.
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:/-]{0,100}", re.ASCII)
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,4}", re.ASCII)
@@ -115,11 +111,11 @@ class RedisSettings:
             certificate=options.get("certificate", ""),
             key=options.get("key", ""),
             prefix=_prefix(options.get("prefix", _DEFAULT_PREFIX), setting),
-            pool=_pool(options, setting, surroundings.threads + _EXTRA_CONNECTIONS),
-            pool_timeout=_seconds(options, "pool_timeout", setting, 5.0),
-            timeout=_seconds(options, "timeout", setting, 3.0),
-            connect_timeout=_seconds(options, "connect_timeout", setting, 3.0),
-            must_persist=_choice(options, "persistence", setting, ("required", "unchecked")) == "required",
+            pool=url.whole(setting, "pool", surroundings.threads + _EXTRA_CONNECTIONS, least=1, most=_MAX_POOL),
+            pool_timeout=url.seconds(setting, "pool_timeout", 5.0),
+            timeout=url.seconds(setting, "timeout", 3.0),
+            connect_timeout=url.seconds(setting, "connect_timeout", 3.0),
+            must_persist=url.choice(setting, "persistence", "required", "unchecked") == "required",
         )
         if tls:
             settings.refuse_unusable_files()
@@ -178,33 +174,3 @@ def _prefix(text: str, setting: str) -> bytes:
     if not _PREFIX.fullmatch(text):
         raise ConfigError(f"{setting}: prefix must be up to 100 letters, digits and characters of _.:/-")
     return text.encode()
-
-
-def _pool(options: Mapping[str, str], setting: str, default: int) -> int:
-    text = options.get("pool")
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= _MAX_POOL):
-        raise ConfigError(f"{setting}: pool must be a number from 1 to {_MAX_POOL}")
-    return int(text)
-
-
-def _seconds(options: Mapping[str, str], name: str, setting: str, default: float) -> float:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.001 <= seconds <= _MAX_SECONDS:
-        raise ConfigError(f"{setting}: {name} must be a number of seconds up to {_MAX_SECONDS:.0f}")
-    return seconds
-
-
-def _choice(options: Mapping[str, str], name: str, setting: str, choices: tuple[str, ...]) -> str:
-    """The value of an option; the first of the choices where it is not given."""
-    value = options.get(name, choices[0])
-    if value not in choices:
-        raise ConfigError(f"{setting}: {name} must be {' or '.join(choices)}")
-    return value

@@ -15,8 +15,6 @@ from lunacore.errors import ConfigError
 from lunacore.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lunacore.plugins import BackendURL
 
 _OPTIONS: Final = ("endpoint", "public_endpoint", "region", "ca", "style", "encryption", "write_once", "timeout")
@@ -126,7 +124,7 @@ class S3Settings:
             raise ConfigError(f"{setting}: credentials do not stand in the URL; use AWS_ACCESS_KEY_ID or a profile")
         endpoint = _origin(options.get("endpoint", ""), setting, "endpoint")
         public_endpoint = _origin(options.get("public_endpoint", ""), setting, "public_endpoint")
-        encrypts = _choice(options, setting, "encryption", ("sse-c", "none")) == "sse-c"
+        encrypts = url.choice(setting, "encryption", "sse-c", "none") == "sse-c"
         if encrypts:
             _refuse_clear_text(endpoint, setting, "endpoint")
             _refuse_clear_text(public_endpoint, setting, "public_endpoint")
@@ -139,9 +137,9 @@ class S3Settings:
             public_endpoint=public_endpoint,
             region=_region(options.get("region", ""), setting),
             ssl_context=_ssl_context(options.get("ca", ""), setting),
-            style=_style(options, setting, endpoint, bucket),
+            style=_style(url, setting, endpoint, bucket),
             encrypts=encrypts,
-            write_once=_choice(options, setting, "write_once", ("true", "false")) == "true",
+            write_once=url.choice(setting, "write_once", "true", "false") == "true",
             timeout=_timeout(options.get("timeout", ""), setting),
         )
 
@@ -218,25 +216,17 @@ def _region(text: str, setting: str) -> str:
     return text
 
 
-def _style(options: Mapping[str, str], setting: str, endpoint: Origin | None, bucket: str) -> Style:
+def _style(url: BackendURL, setting: str, endpoint: Origin | None, bucket: str) -> Style:
     # A certificate for *.s3.… does not cover a bucket with a dot in front of it.
     on_aws = endpoint is None or endpoint.is_aws
     usual = Style.VIRTUAL if on_aws and "." not in bucket else Style.PATH
-    if "style" not in options:
+    if "style" not in url.options:
         return usual
-    style = Style(_choice(options, setting, "style", ("path", "virtual")))
+    style = Style(url.choice(setting, "style", "path", "virtual"))
     tls = endpoint is None or endpoint.scheme == "https"
     if style is Style.VIRTUAL and "." in bucket and tls:
         raise ConfigError(f"{setting}: style=virtual needs a bucket without dots, or its certificate will not match")
     return style
-
-
-def _choice(options: Mapping[str, str], setting: str, option: str, choices: tuple[str, ...]) -> str:
-    """The value of an option; the first of the choices where it is not given."""
-    value = options.get(option, choices[0])
-    if value not in choices:
-        raise ConfigError(f"{setting}: {option} must be {' or '.join(choices)}")
-    return value
 
 
 def _ssl_context(ca: str, setting: str) -> ssl.SSLContext:
