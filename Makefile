@@ -24,6 +24,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 LOCK_FLAGS ?=
 
+# uv, which has certificates of its own, trusts those of the system, as pip does.
+export UV_SYSTEM_CERTS := true
+
 .PHONY: help
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
