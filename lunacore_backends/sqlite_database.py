@@ -7,7 +7,6 @@ It follows SQLite's own documents: write-ahead logging (sqlite.org/wal.html), "H
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -21,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import frozen
 
 from lunacore.errors import ConfigError, StoreUnavailable
+from lunacore_backends.write_turns import WriteTurns, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from lunacore.plugins import BackendURL
@@ -108,8 +108,8 @@ class Database:
     """A pool of connections to one file.
 
     A call has a connection to itself and leaves it to the next, so there are as many as calls ran at once, and threads
-    may come and go. Writers of one process queue up here, those of several processes at the file's lock, each for
-    ``busy_timeout`` seconds.
+    may come and go. Writers of one process queue up here, those of several processes take turns (``write_turns``) and wait at
+    the file's lock, each for ``busy_timeout`` seconds.
 
     Args:
         path: absolute. File and missing directories are created, for their owner alone (0600 and 0700).
@@ -131,6 +131,7 @@ class Database:
         self._busy_timeout = busy_timeout
         self._idle: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
+        self._turns = WriteTurns.beside(path)
         self._closed = False
         self._inode = self._prepare()
         _open_databases.add(self)
@@ -179,7 +180,7 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be read now.
         """
-        with self._transaction("BEGIN") as connection:
+        with self._transaction(_begin_reading) as connection:
             yield connection
 
     @contextmanager
@@ -192,8 +193,7 @@ class Database:
         if not self._writing.acquire(timeout=self._busy_timeout):
             raise self._busy()
         try:
-            # Taking the write lock at once means that no statement in between can find the database changed under it.
-            with self._transaction("BEGIN IMMEDIATE") as connection:
+            with self._transaction(self._begin_writing) as connection:
                 yield connection
         finally:
             self._writing.release()
@@ -242,11 +242,19 @@ class Database:
         finally:
             connection.close()
 
+    def _begin_writing(self, connection: sqlite3.Connection) -> None:
+        # Taking the write lock at once means that no statement in between can find the database changed under it.
+        try:
+            with self._turns.turn(self._busy_timeout):
+                connection.execute("BEGIN IMMEDIATE")
+        except TimeoutError:
+            raise self._busy() from None
+
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: Callable[[sqlite3.Connection], object]) -> Iterator[sqlite3.Connection]:
         connection = self._borrow()
         try:
-            connection.execute(begin)
+            begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -311,7 +319,7 @@ class Database:
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             deadline = time.monotonic() + self._busy_timeout
-            while not _locked(directory):
+            while not locked(directory):
                 if time.monotonic() > deadline:
                     raise self._busy()
                 time.sleep(_SETUP_RETRY_SECONDS)
@@ -325,6 +333,7 @@ class Database:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         with suppress(FileExistsError):
             os.close(os.open(self._path, flags, 0o600))
+        self._turns.create()
 
     def _refuse_unusable_file(self) -> None:
         if self._path.is_dir():
@@ -413,6 +422,10 @@ def violates_uniqueness(error: sqlite3.IntegrityError) -> bool:
     return error.sqlite_errorcode in {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE}
 
 
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+
+
 def _padded(count: int) -> int:
     return -(-count // _LOOKUP_STEP) * _LOOKUP_STEP
 
@@ -427,14 +440,6 @@ def _lookups(lookup: str, leading: int, count: int) -> str:
 def _primary_code(error: sqlite3.Error) -> int | None:
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
-
-
-def _locked(directory: int) -> bool:
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _create_directory(path: Path) -> None:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ TURNS = 15
 NOW = 1_700_000_000
 # Seconds to wait for locks: a busy machine must not fail a test.
 PATIENCE = 60
+HOLD = 0.02
 
 
 def say(line: str) -> None:
@@ -101,11 +103,23 @@ def write(directory: Path, start: int) -> None:
             say(f"delete {number}")
 
 
+def hog(directory: Path) -> None:
+    """Write without a pause in between, each time for as long as a slow disk takes, until killed; a byte counts each time."""
+    records = SQLiteRecords(directory / "records.sqlite")
+    count = os.open(directory / "count", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for number in itertools.count():
+        with records._database.transaction():
+            os.write(count, b".")
+            time.sleep(HOLD)
+        if number == 0:
+            say("writing")
+
+
 def main() -> None:
     task, directory, *numbers = sys.argv[1:]
     say("ready")
     sys.stdin.readline()
-    tasks: dict[str, Callable[..., None]] = {"open_many": open_many, "race": race, "write": write}
+    tasks: dict[str, Callable[..., None]] = {"open_many": open_many, "race": race, "write": write, "hog": hog}
     tasks[task](Path(directory), *map(int, numbers))
 
 

@@ -164,6 +164,7 @@ def test_files_and_directories_are_the_owners_alone(tmp_path: Path) -> None:
         "records.sqlite": private,
         "records.sqlite-wal": private,
         "records.sqlite-shm": private,
+        "records.sqlite-turn": private,
     }
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
@@ -425,7 +426,7 @@ def test_what_was_erased_is_not_in_the_file_any_more(records: SQLiteRecords, gra
     grants.close()
     assert path_in(records).read_bytes().count(b"marker of record") == kept.body.count(b"marker of record")
     assert b"marker" not in path_in(grants).read_bytes()
-    assert {path.suffix for path in path_in(records).parent.iterdir()} == {".sqlite"}
+    assert {path.suffix for path in path_in(records).parent.iterdir()} == {".sqlite", ".sqlite-turn"}
 
 
 # Cost
@@ -553,6 +554,33 @@ def test_processes_race_and_each_race_has_one_winner(tmp_path: Path) -> None:
     assert counted.header.revision == PROCESSES * turns
     records.close()
     grants.close()
+
+
+def test_a_process_that_writes_without_pause_does_not_keep_others_out(tmp_path: Path) -> None:
+    records, counted = SQLiteRecords(tmp_path / "records.sqlite", busy_timeout=60), tmp_path / "count"
+    with worker("hog", tmp_path) as other:
+        start(other)
+        assert stream(other.stdout).readline() == b"writing\n"
+        for _ in range(10):
+            before = counted.stat().st_size
+            with records._database.transaction():
+                others_turns = counted.stat().st_size - before
+            assert others_turns <= 5
+    records.close()
+
+
+def test_without_the_file_of_turns_writers_go_on(tmp_path: Path) -> None:
+    records = SQLiteRecords(tmp_path / "records.sqlite")
+    (tmp_path / "records.sqlite-turn").unlink()
+    records.create([make_record(name_of(1))])
+    assert len(records.scan()) == 1
+    records.close()
+
+
+def test_a_turn_is_waited_for_no_longer_than_allowed(records: SQLiteRecords) -> None:
+    with records._database._turns.turn(0), pytest.raises(StoreUnavailable, match="the database was locked for"):
+        records.create([make_record(name_of(1))])
+    records.create([make_record(name_of(1))])
 
 
 # Crashes

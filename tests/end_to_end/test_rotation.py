@@ -117,6 +117,7 @@ class Traffic:
         if token and token not in self.values:
             return None
         self._check(answer)
+        assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
     def _check(self, answer: httpx.Response) -> None:

@@ -29,7 +29,7 @@ def kept(directory: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
-        if path.is_file() and path.suffix not in (".sqlite-wal", ".sqlite-shm", ".lock")
+        if path.is_file() and path.suffix not in (".sqlite-wal", ".sqlite-shm", ".sqlite-turn", ".lock")
     }
 
 
