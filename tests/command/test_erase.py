@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lunacore import Call, Config, NewValue, Vault, open_deployment, open_vault
+from lunacore import Call, Config, NewValue, open_deployment
 from lunacore.bulk_erasure import record_erased
-from lunacore.errors import TokenNotFound
 from lunacore.identity import operator
 from lunacore.outcomes import only
 from lunacore.records import RecordType
@@ -23,6 +22,7 @@ from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import Clock, another_process
 from lunacore.testing.faults import FailingRecords, Fault, FaultPlan
 from tests.command.running import PROGRAM, TOKEN
+from tests.command.vault import put, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
     from tests.command.running import Lunacore
 
 UNKNOWN = "lunasec-00000000-0000-4000-8000-000000000000"
-
-
-def put(lunacore: Lunacore, value: bytes, *labels: str) -> str:
-    with opened(lunacore) as vault:
-        return vault.put(value, labels=labels)
-
-
-def read(lunacore: Lunacore, token: str) -> bytes | None:
-    with opened(lunacore) as vault:
-        try:
-            return vault.get(token)
-        except TokenNotFound:
-            return None
-
-
-def opened(lunacore: Lunacore) -> Vault:
-    return open_vault(Config.from_mapping({"tokenizer": {"data_dir": str(lunacore.data)}}, {}))
 
 
 def told(receipt: bytes) -> dict[str, Any]:

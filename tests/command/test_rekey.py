@@ -6,28 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lunacore import Config, Vault, open_vault
-from lunacore.errors import TokenNotFound
+from tests.command.vault import put, read
 
 if TYPE_CHECKING:
     from tests.command.running import Lunacore
-
-
-def put(lunacore: Lunacore, value: bytes, *labels: str) -> str:
-    with opened(lunacore) as vault:
-        return vault.put(value, labels=labels)
-
-
-def read(lunacore: Lunacore, token: str) -> bytes | None:
-    with opened(lunacore) as vault:
-        try:
-            return vault.get(token)
-        except TokenNotFound:
-            return None
-
-
-def opened(lunacore: Lunacore) -> Vault:
-    return open_vault(Config.from_mapping({"tokenizer": {"data_dir": str(lunacore.data)}}, {}))
 
 
 def objects(lunacore: Lunacore) -> set[str]:
