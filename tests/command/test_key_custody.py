@@ -243,12 +243,8 @@ class TestWithOpenBao:
             pytest.skip(reason)
         folder = tmp_path / "openbao"
         folder.mkdir()
-        server = openbao_server.OpenBao(folder)
-        server.start()
-        try:
+        with openbao_server.OpenBao(folder) as server:
             yield server
-        finally:
-            server.stop()
 
     def url(self, bao: OpenBao, lunacore: Lunacore) -> str:
         bao.make_key("luna")

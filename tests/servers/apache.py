@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.servers.auth_proxy import CLIENT_ID, Site, application_site, documented, listens, tokenizer_site
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 
 if TYPE_CHECKING:
     from tests.servers.oidc_provider import OIDCProvider
@@ -27,7 +27,7 @@ def missing() -> str:
     return "" if there else f"Apache is not installed (Debian packages {PACKAGES})"
 
 
-class Apache:
+class Apache(Server):
     """Apache as ``docs/how-to/auth-proxies/apache.md`` configures it, in front of the tokenizer and of an application."""
 
     def __init__(self, folder: Path, provider: OIDCProvider, *, application: str, tokenizer: str) -> None:
@@ -41,12 +41,6 @@ class Apache:
             environment={},
             folder=folder,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
 
 
 def _server(folder: Path) -> str:

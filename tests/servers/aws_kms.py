@@ -11,7 +11,7 @@ import botocore.session
 import httpx
 
 from lunacore.testing.servers import free_port
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def missing() -> str:
     return "" if PROGRAM.exists() else "moto is not installed: run make setup"
 
 
-class AWSKMS:
+class AWSKMS(Server):
     """A running KMS."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,12 +38,6 @@ class AWSKMS:
             environment=_ENVIRONMENT,
             folder=folder,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
 
     @lru_cache  # noqa: B019 - one server lives as long as the run
     def client(self, region: str = REGION) -> Any:

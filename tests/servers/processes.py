@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,3 +97,32 @@ class ServerProcess:
                 return
             time.sleep(_POLL_SECONDS)
         raise RuntimeError(f"{self._command[0]} did not start:\n{self.log}")
+
+
+class Server:
+    """A server that is one process, which it makes as ``_process``; as a context manager it runs in the block."""
+
+    _process: ServerProcess
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, and return when the server answers."""
+        self._process.start()
+
+    def stop(self) -> None:
+        """End the process; what it has on disk stays."""
+        self._process.stop()
+
+    def pause(self) -> None:
+        """Let it answer nothing until ``resume``."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        self._process.resume()

