@@ -32,6 +32,19 @@ def unavailable() -> None:
     raise StoreUnavailable("injected fault")
 
 
+class Crash(BaseException):
+    """The process dies here: nothing that handles errors runs."""
+
+
+def crash() -> None:
+    """A fault that ends the process in the middle of what it does.
+
+    Raises:
+        Crash: always.
+    """
+    raise Crash
+
+
 @frozen
 class Fault:
     """What happens around one call.

@@ -18,7 +18,7 @@ from lunacore.records import RecordState
 from lunacore.rewrapping import Rewrapper, Throttle
 from lunacore.stores import DirectTransfer
 from lunacore.testing.deployment import START, Clock, another_process, application, open_in_memory, stage_key, user
-from lunacore.testing.faults import FailingRecords, FailingTransfer, Fault, FaultPlan
+from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
 from lunacore.tickets import NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -298,13 +298,6 @@ def test_what_is_interrupted_anywhere_is_finished_by_beginning_again(
     nth: int, when: Literal["before", "after"], store: str
 ) -> None:
     """Three tokens of one label: a store is away at the nth call, or the process dies there."""
-
-    class Crash(BaseException):
-        pass
-
-    def crash() -> None:
-        raise Crash
-
     clock = Clock()
     deployment = open_in_memory(clock)
     hers = [put(deployment, ALICE, upload_until=START + 300) for _ in range(2)] + [put(deployment, ALICE)]

@@ -16,7 +16,7 @@ from lunacore.records import Record, RecordState
 from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import START, Clock, another_process, open_in_memory, user
-from lunacore.testing.faults import FailingRecords, FailingTransfer, Fault, FaultPlan
+from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -389,13 +389,6 @@ class TestSweep:
 @pytest.mark.parametrize("swept_only", [False, True])
 def test_a_crash_between_any_two_steps_is_made_good(nth: int, when: str, upload_until: int, swept_only: bool) -> None:
     """Both stores fail at the nth call, whichever it is; what is left afterwards is all or nothing."""
-
-    class Crash(BaseException):
-        pass
-
-    def crash() -> None:
-        raise Crash
-
     clock = Clock()
     deployment = open_in_memory(clock)
     access = issue(deployment, upload_until=upload_until)

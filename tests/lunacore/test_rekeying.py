@@ -28,7 +28,7 @@ from lunacore.segments import OpenedSegments, Purpose, SealingReader
 from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import START, Clock, another_process, application, open_in_memory, stage_key, user
-from lunacore.testing.faults import FailingObjects, FailingRecords, FailingTransfer, Fault, FaultPlan
+from lunacore.testing.faults import Crash, FailingObjects, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -389,13 +389,6 @@ class TestRaces:
     def test_a_copy_that_ends_after_the_erasure_is_removed_too(self, deployment: Deployment, clock: Clock) -> None:
         """The process that copies dies before it can tidy up, and its copy appears when the record was erased already."""
         token = put(deployment)
-
-        class Crash(BaseException):
-            pass
-
-        def crash() -> None:
-            raise Crash
-
         late: list[tuple[bytes, bytes]] = []
 
         class Slow(FailingTransfer):
@@ -433,12 +426,6 @@ class TestRaces:
     ) -> None:
         """Nobody switches to what another one has yet to copy."""
         token = put(deployment)
-
-        class Crash(BaseException):
-            pass
-
-        def crash() -> None:
-            raise Crash
 
         def begin() -> None:
             plan = FaultPlan(Fault("copy", action=crash))
@@ -535,13 +522,6 @@ def test_a_crash_between_any_two_steps_loses_nothing(
     nth: int, when: Literal["before", "after"], afterwards: str, deep: bool
 ) -> None:
     """Both stores fail at the nth call, whichever it is. The value is there throughout, and nothing else is in the end."""
-
-    class Crash(BaseException):
-        pass
-
-    def crash() -> None:
-        raise Crash
-
     clock = Clock()
     deployment = open_in_memory(clock)
     token = put(deployment, upload_until=START + 300, ttl=100 * DAY if afterwards == "expire" else None)
@@ -599,12 +579,6 @@ def test_a_store_that_is_away_at_any_step_loses_nothing(nth: int, when: Literal[
 def test_a_sweep_that_crashes_at_any_step_loses_nothing(
     nth: int, when: Literal["before", "after"], under_way: bool
 ) -> None:
-    class Crash(BaseException):
-        pass
-
-    def crash() -> None:
-        raise Crash
-
     clock = Clock()
     deployment = open_in_memory(clock)
     token = put(deployment)

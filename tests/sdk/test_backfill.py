@@ -11,16 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lunacore import tokens
 from lunacore.errors import Conflict, RateLimited, StoreUnavailable, TokenNotFound, TooLarge
+from lunacore.testing.faults import Crash
 from lunacore_http.sdk.backfill import Backfill, Pace, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from lunacore.tokens import Token
-
-
-class Crash(BaseException):
-    """The process ends here: nobody may catch it."""
 
 
 class Table:
