@@ -25,10 +25,18 @@ from lunacore.identity import Call, operator
 from lunacore.plugins import Surroundings
 from lunacore.signing import PublicKeys
 from lunacore_backends.auditsinks import reading
-from lunacore_http.command import audit_filters, audit_key_file, audit_records, configuration, output_file, progress
+from lunacore_http.command import (
+    audit_filters,
+    audit_key_file,
+    audit_records,
+    configuration,
+    input_file,
+    output_file,
+    progress,
+)
 from lunacore_http.command.arguments import add_command, add_family
 from lunacore_http.command.audit_labels import Labelled
-from lunacore_http.command.exits import CommandFailed, Exit, UsageError
+from lunacore_http.command.exits import Exit, UsageError
 from lunacore_http.command.standard_streams import STANDARD, label_of, output_bytes, tokens_of
 
 if TYPE_CHECKING:
@@ -364,13 +372,8 @@ def _fingerprints(config: Config, arguments: argparse.Namespace) -> list[str]:
 
 
 def _token(file: str) -> str:
-    if file == STANDARD:
-        token = next(tokens_of([STANDARD]), "")
-    else:
-        try:
-            token = Path(file).read_text(encoding="ascii", errors="replace").strip()
-        except OSError as problem:
-            raise CommandFailed(f"cannot read {file}: {problem.strerror}") from problem
+    given = next(tokens_of([file]), "") if file == STANDARD else input_file.content(file).decode("ascii", "replace")
+    token = given.strip()
     if not token:
         raise UsageError("--token-file holds no token")
     return token

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from lunacore.errors import IntegrityError
 from lunacore.signing import PUBLIC_KEY_BYTES, PublicKeys, VerificationKey
+from lunacore_http.command import input_file
 from lunacore_http.command.exits import CommandFailed
 
 if TYPE_CHECKING:
@@ -49,10 +50,7 @@ def read(path: Path) -> PublicKeys:
         CommandFailed: it cannot be read, or holds no audit keys.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_BYTES).decode("ascii")
-    except OSError as problem:
-        raise CommandFailed(f"cannot read {path}: {problem.strerror}") from problem
+        text = input_file.content(path, limit=_MAX_BYTES).decode("ascii")
     except UnicodeDecodeError:
         raise _refusal(path) from None
     known = _from_pem(text) or _from_json(text, path)

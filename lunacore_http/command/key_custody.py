@@ -16,7 +16,7 @@ from lunacore.deployment import DEFAULT_TENANT, Opening, close_key_providers, op
 from lunacore.errors import IntegrityError, KeyringError, UnsupportedVersion
 from lunacore.identity import Call, operator
 from lunacore_backends.keyring_files import MAX_BYTES
-from lunacore_http.command import configuration, local_paths, output_file
+from lunacore_http.command import configuration, input_file, local_paths, output_file
 from lunacore_http.command.arguments import add_command
 from lunacore_http.command.exits import CommandFailed, Exit
 
@@ -198,11 +198,7 @@ def _print_recipients(sealed: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise CommandFailed(f"cannot read {path}: {problem.strerror}") from problem
+    content = input_file.content(path, limit=MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise CommandFailed(f"{path} has more than {MAX_BYTES} bytes, so it is no keyring")
     return content

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lunacore import receipts
 from lunacore.errors import LunaCoreError
-from lunacore_http.command import audit_key_file, configuration, standard_streams
+from lunacore_http.command import audit_key_file, configuration, input_file, standard_streams
 from lunacore_http.command.arguments import add_command, add_family
 from lunacore_http.command.exits import CommandFailed, Exit
 from lunacore_http.command.standard_streams import STANDARD
@@ -62,10 +62,7 @@ def _keys(arguments: argparse.Namespace) -> Iterator[VerificationKeys]:
 def _content(name: str) -> bytes:
     if name == STANDARD:
         return standard_streams.input_bytes().read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as problem:
-        raise CommandFailed(f"cannot read {name}: {problem.strerror}") from problem
+    return input_file.content(name)
 
 
 def _show_json(receipt: Receipt) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import codecs
 import sys
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lunacore.bulk_erasure import is_label
 from lunacore.records import MAX_LABEL_BYTES
-from lunacore_http.command.exits import CommandFailed, UsageError
+from lunacore_http.command import input_file
+from lunacore_http.command.exits import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 STANDARD: Final = "-"
 """The name that stands for standard input or output."""
@@ -44,6 +45,16 @@ def output_bytes() -> BinaryIO:
     return sys.stdout.buffer
 
 
+def source(name: str) -> AbstractContextManager[BinaryIO]:
+    """A file to read; ``-`` stands for standard input, which stays open.
+
+    Raises:
+        CommandFailed: the file cannot be read.
+        UsageError: standard input is closed.
+    """
+    return nullcontext(input_bytes()) if name == STANDARD else input_file.opened(name)
+
+
 def tokens_of(arguments: Sequence[str]) -> Iterator[str]:
     """The tokens that the arguments name; ``-`` stands for those on standard input, one on each line."""
     for argument in arguments:
@@ -60,15 +71,8 @@ def tokens_in(name: str) -> Iterator[Iterator[str]]:
     Raises:
         CommandFailed: the file cannot be read.
     """
-    if name == STANDARD:
-        yield _lines(input_bytes())
-        return
-    with ExitStack() as stack:
-        try:
-            source = stack.enter_context(Path(name).open("rb"))
-        except OSError as problem:
-            raise CommandFailed(f"cannot read {name}: {problem.strerror}") from problem
-        yield _lines(source)
+    with source(name) as opened:
+        yield _lines(opened)
 
 
 def label_of(argument: str) -> str:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -24,7 +24,6 @@ from lunacore_http.command.standard_streams import STANDARD, TerminalText, token
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from lunacore.config import Config
     from lunacore.tokens import Token
@@ -79,7 +78,7 @@ def _put(arguments: argparse.Namespace) -> Exit:
     metadata = _metadata(arguments)
     ttl = None if arguments.ttl is None else durations.parse(arguments.ttl, "--ttl")
     config = configuration.load(arguments)
-    with _source(arguments.file) as source, _vault(config, arguments, create=True) as vault:
+    with standard_streams.source(arguments.file) as source, _vault(config, arguments, create=True) as vault:
         with progress.shown("put", _size_of(source)) as bar:
             token = vault.put(progress.counted(source, bar), metadata=metadata, ttl=ttl, labels=arguments.label)
         _hand_out(token, vault)
@@ -146,15 +145,6 @@ def _object(text: str | None) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UsageError('--metadata must be a JSON object, such as {"dataType": "string"}')
     return given
-
-
-def _source(name: str) -> AbstractContextManager[BinaryIO]:
-    if name == STANDARD:
-        return nullcontext(standard_streams.input_bytes())
-    try:
-        return Path(name).open("rb")
-    except OSError as problem:
-        raise CommandFailed(f"cannot read {name}: {problem.strerror}") from problem
 
 
 def _size_of(source: BinaryIO) -> int | None:
