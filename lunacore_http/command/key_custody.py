@@ -98,8 +98,7 @@ def _reseal(arguments: argparse.Namespace) -> Exit:
 
 def _backup(arguments: argparse.Namespace) -> Exit:
     path = Path(arguments.file).absolute()
-    if path.exists() and not arguments.force:
-        raise CommandFailed(f"{path} exists already; --force replaces it")
+    output_file.refuse_existing(path, force=arguments.force)
     config = configuration.load(arguments)
     configuration.require_data_dir(config)
     with (

@@ -14,10 +14,9 @@ from lunacore.gateway_keys import credentials
 from lunacore.identity import Call, operator
 from lunacore.keyring import KeyPurpose
 from lunacore.plugins import BackendURL, shown_entries
-from lunacore_backends import local_files
-from lunacore_http.command import configuration, gateway_key_file, key_custody, key_rotation, progress
+from lunacore_http.command import configuration, gateway_key_file, key_custody, key_rotation, output_file, progress
 from lunacore_http.command.arguments import add_command, add_family
-from lunacore_http.command.exits import CommandFailed, Exit
+from lunacore_http.command.exits import Exit
 from lunacore_http.command.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -138,12 +137,12 @@ def _place(config: Config, setting: str) -> str:
 
 def _export_gateway(arguments: argparse.Namespace) -> Exit:
     path = Path(arguments.file).absolute()
-    if path.exists() and not arguments.force:
-        raise CommandFailed(f"{path} exists already; --force replaces it")
+    output_file.refuse_existing(path, force=arguments.force)
     with configuration.opened(configuration.load(arguments)) as deployment:
         known = _gateway_keys(deployment)
         deployment.audit.write([_export_event(deployment, known, arguments.reason)])
-    _write(path, gateway_key_file.encode([credentials(key) for key in known]), replace=arguments.force)
+    content = gateway_key_file.encode([credentials(key) for key in known])
+    output_file.write_for_owner(path, content, force=arguments.force)
     print(f"{path}: name it as gateway.key where lunacore gateway runs; export it anew whenever a gateway key is added")
     return Exit.DONE
 
@@ -159,17 +158,3 @@ def _export_event(deployment: Deployment, known: Sequence[VersionedKey], reason:
     call = Call(operator(DEFAULT_TENANT), reason=reason)
     facts = {"purpose": "gateway", "versions": ",".join(str(key.version) for key in known)}
     return AuditEvent.of(call, Action.KEYS_EXPORT, deployment.now(), detail=facts)
-
-
-def _write(path: Path, content: bytes, *, replace: bool) -> None:
-    try:
-        with local_files.written_beside(path, content) as temporary:
-            if replace:
-                temporary.replace(path)
-            else:
-                path.hardlink_to(temporary)
-        local_files.sync_directory(path.parent)
-    except FileExistsError:
-        raise CommandFailed(f"{path} exists already; --force replaces it") from None
-    except OSError as problem:
-        raise CommandFailed(f"cannot write {path}: {problem.strerror}") from problem
