@@ -184,8 +184,7 @@ def init_keyring(
         providers = opening.key_providers(create=True)
         undo.callback(close_key_providers, providers)
         created = opening.create_keyring(store, providers)
-        first = created.active(KeyPurpose.AUDIT, now())
-        audit = opening.audit_log(records, created.id, lambda: signer(first.version, first.secret))
+        audit = opening.audit_log_of(created, records)
         undo.callback(_close, audit)
         audit.write([_init_event(created, now())])
         return created
@@ -222,8 +221,7 @@ def opened_custody(
         undo.callback(close_key_providers, providers)
 
         def audit(keyring: keyrings.Keyring) -> AuditSink:
-            key = keyring.active(KeyPurpose.AUDIT, now())
-            log = opening.audit_log(records, keyring.id, lambda: signer(key.version, key.secret))
+            log = opening.audit_log_of(keyring, records)
             undo.callback(_close, log)
             return log
 
@@ -293,6 +291,11 @@ class Opening:
             undo.pop_all()
         audit_processes.watch(log)
         return self._notifying(log, active)
+
+    def audit_log_of(self, keyring: keyrings.Keyring, records: RecordStore) -> AuditSink:
+        """The same for a keyring that is not watched: the audit key that is active now signs to the end."""
+        key = keyring.active(KeyPurpose.AUDIT, self.now())
+        return self.audit_log(records, keyring.id, lambda: signer(key.version, key.secret))
 
     def _notifying(self, sink: AuditSink, active: Callable[[], AuditSigner]) -> AuditSink:
         """The sink, with those behind it who want to be told of events."""
