@@ -27,7 +27,7 @@ from lunacore_backends.postgresql.grants import PostgreSQLGrants, open_grants
 from lunacore_backends.postgresql.records import PostgreSQLRecords, open_records
 from lunacore_backends.postgresql.settings import PostgreSQLSettings
 from tests.backends import sqlite_worker
-from tests.servers.cutting_proxy import CuttingProxy
+from tests.servers.losing_proxy import LosingProxy
 from tests.servers.minio import write_certificates
 
 if TYPE_CHECKING:
@@ -540,18 +540,18 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_allowed(
 
 
 @pytest.fixture
-def proxy(postgresql: PostgreSQLServer) -> Iterator[CuttingProxy]:
-    with CuttingProxy(postgresql.port) as proxy:
+def proxy(postgresql: PostgreSQLServer) -> Iterator[LosingProxy]:
+    with LosingProxy(postgresql.port) as proxy:
         yield proxy
 
 
-def through(proxy: CuttingProxy, open_store: Callable[..., Any], postgresql: PostgreSQLServer, schema: str) -> Any:
+def through(proxy: LosingProxy, open_store: Callable[..., Any], postgresql: PostgreSQLServer, schema: str) -> Any:
     url = postgresql.url(port=proxy.port, schema=schema, sslmode="disable")
     return open_store(parsed(url), SURROUNDINGS)
 
 
 def test_a_connection_cut_in_the_midst_of_a_commit_leaves_all_or_nothing(
-    proxy: CuttingProxy, postgresql: PostgreSQLServer, schemas: Schemas
+    proxy: LosingProxy, postgresql: PostgreSQLServer, schemas: Schemas
 ) -> None:
     """The answer is lost: what was asked is done, the caller is told of an outage, and it is not done twice."""
     mark = b"mark of the batch" * 5
@@ -570,7 +570,7 @@ def test_a_connection_cut_in_the_midst_of_a_commit_leaves_all_or_nothing(
         assert store.scan(label=label_of(1)) == sorted(batch, key=lambda record: record.name)
 
 
-def test_what_may_be_repeated_is_repeated(proxy: CuttingProxy, postgresql: PostgreSQLServer, schemas: Schemas) -> None:
+def test_what_may_be_repeated_is_repeated(proxy: LosingProxy, postgresql: PostgreSQLServer, schemas: Schemas) -> None:
     schema, key = schemas.new(), b"the key of an entry"
     with closing(through(proxy, open_grants, postgresql, schema)) as store:
         lost: list[bytes] = []
@@ -598,7 +598,7 @@ def test_what_may_be_repeated_is_repeated(proxy: CuttingProxy, postgresql: Postg
 
 
 def test_connections_cut_while_idle_are_replaced_unnoticed(
-    proxy: CuttingProxy, postgresql: PostgreSQLServer, schemas: Schemas
+    proxy: LosingProxy, postgresql: PostgreSQLServer, schemas: Schemas
 ) -> None:
     with closing(through(proxy, open_records, postgresql, schemas.new())) as store:
         store.create([make_record(name_of(1))])

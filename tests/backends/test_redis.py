@@ -19,7 +19,7 @@ from lunacore.stores import Entry
 from lunacore.testing.expiring_store import ExpiringStoreContract
 from lunacore_backends.redis_grants.grants import SLACK, RedisGrants, open_grants
 from lunacore_backends.redis_grants.settings import RedisSettings
-from tests.servers.cutting_proxy import CuttingProxy
+from tests.servers.losing_proxy import LosingProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -320,17 +320,17 @@ def test_what_has_expired_is_invisible_though_redis_still_holds_it(grants: Redis
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[CuttingProxy]:
-    with CuttingProxy(redis_server.port) as proxy:
+def proxy(redis_server: RedisServer) -> Iterator[LosingProxy]:
+    with LosingProxy(redis_server.port) as proxy:
         yield proxy
 
 
-def through(proxy: CuttingProxy, server: RedisServer, **options: str) -> RedisGrants:
+def through(proxy: LosingProxy, server: RedisServer, **options: str) -> RedisGrants:
     url = with_options(server.url(port=proxy.port), prefix=new_prefix(), **options)
     return open_grants(parsed(url), SURROUNDINGS)
 
 
-def test_what_may_be_repeated_is_repeated_and_nothing_else(proxy: CuttingProxy, redis_server: RedisServer) -> None:
+def test_what_may_be_repeated_is_repeated_and_nothing_else(proxy: LosingProxy, redis_server: RedisServer) -> None:
     key = b"the key of an entry"
     with closing(through(proxy, redis_server)) as store:
         lost: list[bytes] = []
@@ -359,7 +359,7 @@ def test_what_may_be_repeated_is_repeated_and_nothing_else(proxy: CuttingProxy, 
         assert store.increment(key, 0, NOW + 9, NOW) == 2
 
 
-def test_connections_cut_while_idle_are_replaced_unnoticed(proxy: CuttingProxy, redis_server: RedisServer) -> None:
+def test_connections_cut_while_idle_are_replaced_unnoticed(proxy: LosingProxy, redis_server: RedisServer) -> None:
     with closing(through(proxy, redis_server)) as store:
         store.put([Entry(b"k", b"v", NOW + 9)], NOW)
         proxy.cut()

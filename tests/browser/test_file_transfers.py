@@ -14,7 +14,7 @@ from attrs import frozen
 from playwright.sync_api import expect
 
 from tests.browser.conftest import World, opened_world
-from tests.browser.cutting_proxy import CuttingProxy
+from tests.browser.interrupting_proxy import InterruptingProxy
 from tests.browser.object_gateway import ObjectGateway
 from tests.browser.test_components import add_page
 from tests.browser.test_files import (
@@ -50,14 +50,14 @@ class Cut:
 
     world: World
     gateway: ObjectGateway
-    proxy: CuttingProxy
+    proxy: InterruptingProxy
 
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
     directory = tmp_path_factory.mktemp("cut")
     gateway = ObjectGateway(directory, "files.demo.localhost")
-    with CuttingProxy(gateway.port) as proxy:
+    with InterruptingProxy(gateway.port) as proxy:
         gateway.stand_behind(proxy.port)
         with opened_world(directory, **gateway.settings) as world:
             gateway.export(world.tokenizer_url)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _CHUNK = 65536
 
 
-class CuttingProxy:
+class LosingProxy:
     """Passes bytes on between clients and a server of 127.0.0.1, as a context manager.
 
     Attributes:

@@ -12,7 +12,7 @@ _PIECE_BYTES = 1 << 16
 _HEAD = re.compile(rb"(?:GET|PUT) /objects/.*?\r\n\r\n", re.DOTALL)
 
 
-class CuttingProxy:
+class InterruptingProxy:
     """Passes on what it gets to ``port`` of 127.0.0.1, and what comes back.
 
     Attributes:
