@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import struct
 import threading
 import time
 from collections import defaultdict
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,8 +28,10 @@ from lunacore_backends.s3.settings import S3Settings
 from tests.servers.s3_server import BUCKETS, SECRET_KEY, client, url
 from tests.servers.s3_stores import listed, new_prefix
 from tests.servers.seaweedfs import READER
+from tests.servers.tcp_proxy import PIECE_BYTES, TCPProxy
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
 
     from lunacore.stores import RecordStore
@@ -398,53 +399,29 @@ def test_urls_that_are_refused(text: str, message: str) -> None:
     assert "secret" not in str(raised.value)
 
 
-class LossyRelay:
+class LossyRelay(TCPProxy):
     """Passes connections on to a server, and swallows the answer to the next PUT once the server has given it."""
 
     def __init__(self, endpoint: str) -> None:
-        parts = urlsplit(endpoint)
-        self._target = (parts.hostname or "", parts.port or 0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__(urlsplit(endpoint).port or 0)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self.loses = False
         self.lost = 0
+        self._losing: set[socket.socket] = set()
 
-    @contextmanager
-    def running(self) -> Iterator[LossyRelay]:
-        threading.Thread(target=self._accept, daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
+        while sent := client.recv(PIECE_BYTES):
+            if sent.startswith(b"PUT ") and self.loses:
+                self._losing.add(client)
+                self.loses = False
+            server.sendall(sent)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                inside, _ = self._listener.accept()
-            except OSError:
+    def _down(self, client: socket.socket, server: socket.socket) -> None:
+        while answered := server.recv(PIECE_BYTES):
+            if client in self._losing and not answered.startswith(b"HTTP/1.1 100 "):
+                self.lost += 1
                 return
-            outside = socket.create_connection(self._target)
-            state: dict[str, bool] = {}
-            for source, sink, is_answer in ((inside, outside, False), (outside, inside, True)):
-                arguments = (source, sink, is_answer, state)
-                threading.Thread(target=self._relay, args=arguments, daemon=True).start()
-
-    def _relay(self, source: socket.socket, sink: socket.socket, is_answer: bool, state: dict[str, bool]) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                if not is_answer and data.startswith(b"PUT ") and self.loses:
-                    state["lose"], self.loses = True, False
-                if is_answer and state.get("lose") and not data.startswith(b"HTTP/1.1 100 "):
-                    self.lost += 1
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        source.close()
+            client.sendall(answered)
 
 
 @pytest.mark.servers
@@ -454,7 +431,7 @@ class TestLostAnswers:
 
     @pytest.fixture
     def relay(self, seaweedfs: S3Server) -> Iterator[LossyRelay]:
-        with LossyRelay(seaweedfs.endpoint).running() as relay:
+        with LossyRelay(seaweedfs.endpoint) as relay:
             yield relay
 
     @pytest.fixture

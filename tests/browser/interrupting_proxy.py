@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
-from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING
 
-_PIECE_BYTES = 1 << 16
+from tests.servers.tcp_proxy import PIECE_BYTES, TCPProxy
+
+if TYPE_CHECKING:
+    import socket
+
 _HEAD = re.compile(rb"(?:GET|PUT) /objects/.*?\r\n\r\n", re.DOTALL)
 
 
-class InterruptingProxy:
-    """Passes on what it gets to ``port`` of 127.0.0.1, and what comes back.
+class InterruptingProxy(TCPProxy):
+    """Interrupts transfers.
 
     Attributes:
-        port: where it listens.
         cut_down: after so many bytes to the browser the connection is cut, once for each number, in order.
         cut_up: the same for bytes from the browser.
         heads: the requests for objects, without their bodies.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+    def __init__(self, server_port: int) -> None:
+        super().__init__(server_port)
         self.cut_down: list[int] = []
         self.cut_up: list[int] = []
         self.heads: list[str] = []
-        self._threads: list[threading.Thread] = []
-        self._open: list[socket.socket] = []
 
     @property
     def ranges(self) -> list[str]:
@@ -44,54 +40,27 @@ class InterruptingProxy:
         self.cut_up.clear()
         self.heads.clear()
 
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut_all()
-        for thread in self._threads:
-            thread.join()
-
-    def cut_all(self) -> None:
-        """Cut all connections that are open."""
-        for one in self._open:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def _start(self, run: object, *arguments: object) -> None:
-        thread = threading.Thread(target=run, args=arguments)  # type: ignore[arg-type]  # a function of this class
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                try:
-                    far = socket.create_connection(("127.0.0.1", self._target))
-                except OSError:
-                    near.close()
-                    continue
-                self._open += [near, far]
-                self._start(self._carry, near, far, True)
-                self._start(self._carry, far, near, False)
-
-    def _carry(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
-        cuts = self.cut_up if up else self.cut_down
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
         passed = 0
-        with suppress(OSError):
-            while piece := source.recv(_PIECE_BYTES):
-                if up:
-                    self.heads += [head.decode("latin-1") for head in _HEAD.findall(piece)]
-                passed += len(piece)
-                if cuts and passed >= cuts[0]:
-                    del cuts[0]
-                    break
-                sink.sendall(piece)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        source.close()
+        while piece := client.recv(PIECE_BYTES):
+            self.heads += [head.decode("latin-1") for head in _HEAD.findall(piece)]
+            passed += len(piece)
+            if _is_due(self.cut_up, passed):
+                return
+            server.sendall(piece)
+
+    def _down(self, client: socket.socket, server: socket.socket) -> None:
+        passed = 0
+        while piece := server.recv(PIECE_BYTES):
+            passed += len(piece)
+            if _is_due(self.cut_down, passed):
+                return
+            client.sendall(piece)
+
+
+def _is_due(cuts: list[int], passed: int) -> bool:
+    """Whether the next cut is reached; it is used up then."""
+    if not cuts or passed < cuts[0]:
+        return False
+    del cuts[0]
+    return True

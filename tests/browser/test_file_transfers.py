@@ -163,7 +163,7 @@ def test_a_store_that_is_down_is_said_and_all_goes_on_when_it_is_back(visitor: V
     expect(viewer.locator("pre")).to_have_text("text")
     cut.gateway.stop()
     try:
-        cut.proxy.cut_all()
+        cut.proxy.cut()
         visitor.page.evaluate("document.querySelector('secure-viewer').token += ''")
         expect(viewer.locator(".notice")).to_contain_text("Not available right now.")
         choose(upload, ("y.txt", "", b"y"))
