@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_START_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 20.0
+_START_SECONDS: Final = 90.0
+_STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
-_LOG_BYTES: Final = 1 << 20
+_LOG_BYTES: Final = 1 << 22
 _SERVE: Final = (
     "import json, sys; from lunacore.config import Config; from lunacore_http.server import serve; "
     "serve(Config.from_mapping(json.loads(sys.argv[1]), {}), started=lambda: print('started', flush=True))"
@@ -29,12 +29,16 @@ _STARTED: Final = "started\n"
 
 
 class _Server:
-    """A process that serves, as a context manager; what it writes is kept."""
+    """A process that serves, as a context manager; what it writes is kept.
+
+    Attributes:
+        process: the server's main process, None until it is started.
+    """
 
     _called = "the server"
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
 
     @property
@@ -44,7 +48,7 @@ class _Server:
         return os.pread(self._log.fileno(), _LOG_BYTES, 0).decode(errors="replace")
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
+        self.process = subprocess.Popen(  # noqa: S603 - the arguments are the test's own
             self._command(),
             env=self._surroundings(),
             stdin=subprocess.DEVNULL,
@@ -52,16 +56,32 @@ class _Server:
             stderr=self._log,
         )
         try:
-            self._await_start(self._process)
+            self._await_start(self.process)
         except BaseException:
-            _stop(self._process)
+            self.stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            _stop(self._process)
+        if self.process is not None:
+            self.stop()
         self._log.close()
+
+    def terminate(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """End it, by force if it takes too long, and return its exit code."""
+        assert self.process is not None
+        self.terminate()
+        try:
+            return self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def _await_start(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -118,11 +138,10 @@ class WSGIProcess(_Server):
 
     def peak_memory(self) -> int:
         """The most memory that any process of the server has had resident so far, in bytes; Linux only."""
-        assert self._process is not None
-        workers = (
-            Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii").split()
-        )
-        return max(_peak_memory(pid) for pid in (str(self._process.pid), *workers))
+        assert self.process is not None
+        main = str(self.process.pid)
+        workers = Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii").split()
+        return max(_peak_memory(pid) for pid in (main, *workers))
 
     def _command(self) -> list[str]:
         arguments = ["--interface", self._interface, "--host", "127.0.0.1", "--port", str(self.port)]
@@ -156,16 +175,6 @@ class TokenizerProcess(_Server):
 
     def _has_started(self) -> bool:
         return _STARTED in self.log
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _peak_memory(pid: str) -> int:

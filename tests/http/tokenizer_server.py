@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lunacore.testing.servers import free_port
+from lunacore.testing.servers import TokenizerProcess, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-START_SECONDS: Final = 90.0
-STOP_SECONDS: Final = 60.0
 ISSUER: Final = "https://app.example.com"
 JSON: Final = {"content-type": "application/json"}
 STRING: Final = {"dataType": "string"}
-
-_SERVE: Final = (
-    "import sys; from lunacore.config import Config; from lunacore_http.server import serve; "
-    "serve(Config.from_mapping(__import__('json').loads(sys.argv[1]), {}), started=lambda: print('started', flush=True))"
-)
 
 
 class Issuer:
@@ -68,8 +55,8 @@ class Issuer:
         return jwt.encode(members, self._key, algorithm="EdDSA", headers={"kid": "one"})
 
 
-class TokenizerServer:
-    """``serve`` in a process of its own, on free ports of 127.0.0.1 and one data directory, as a context manager.
+class TokenizerServer(TokenizerProcess):
+    """A tokenizer on free ports of 127.0.0.1 and one data directory, as a context manager.
 
     Args:
         directory: for data and keys.
@@ -95,13 +82,7 @@ class TokenizerServer:
             "identity": [self.issuer.settings],
             **more,
         }
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on exit
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> str:
-        """What the server has written so far."""
-        return os.pread(self._log.fileno(), 1 << 22, 0).decode(errors="replace")
+        super().__init__(self.config)
 
     @property
     def user(self) -> dict[str, str]:
@@ -125,41 +106,6 @@ class TokenizerServer:
         assert envelope["success"] is True
         assert envelope["error"] == {}
         return envelope["data"]
-
-    def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, json.dumps(self.config)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while "started\n" not in self.log:
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.stop()
-                message = f"the server did not start:\n{self.log}"
-                raise RuntimeError(message)
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._log.close()
-
-    def terminate(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> int:
-        """Stop it and return its exit code."""
-        assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            return self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
 
 
 def exchange(port: int, sent: bytes) -> bytes:
