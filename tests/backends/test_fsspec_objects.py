@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import threading
 import time
 from contextlib import contextmanager
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import fsspec
 import pytest
@@ -26,6 +23,7 @@ from lunacore.testing.servers import free_port
 from lunacore_backends.fsspec_objects import FsspecMedium, open_objects
 from lunacore_backends.sealed_objects import SealedObjects
 from lunacore_http.gateway import create_gateway
+from tests.servers.threads import ServedInThread, wsgi_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,15 +31,6 @@ if TYPE_CHECKING:
 
 KEYS = FixedGatewayKeys([Credentials(access_key="lunacore-gateway-1", secret_key="only for tests")])
 NAME, KEY = bytes(range(32)), bytes(range(100, 132))
-
-
-class Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's
-        """Say nothing."""
 
 
 def opened(url: str, gateway_url: str = "") -> SealedObjects:
@@ -55,14 +44,8 @@ def served(url: str) -> Iterator[SealedObjects]:
     port = free_port()
     store = opened(url, f"http://127.0.0.1:{port}")
     app = create_gateway(store, KEYS, now=time.time, max_size=64 << 20)
-    with make_server("127.0.0.1", port, app, Server, QuietHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield store
-        finally:
-            server.shutdown()
-            thread.join()
+    with ServedInThread(wsgi_server(app, port)):
+        yield store
 
 
 class TestMemoryContract(ObjectStoreContract):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from lunacore.testing.key_provider import BODY_KEY, CONTEXT, KeyProviderContract
 from lunacore.testing.servers import free_port
 from lunacore_backends.keyproviders.aws_kms import KMSKey
 from tests.servers.aws_kms import REGION
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ class TestKMS:
         assert "no such key" in finding.message
 
 
-class Refusing:
+class Refusing(ServedInThread):
     """A service that answers every call with one error, and keeps what it was asked."""
 
     def __init__(self, status: int, code: str) -> None:
@@ -138,28 +139,14 @@ class Refusing:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"awskms:///alias/luna?region=x&endpoint=http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"awskms:///alias/luna?region=x&endpoint=http://127.0.0.1:{self.port}"
 
 
 @pytest.fixture
 def refusing() -> Iterator[Callable[[int, str], Refusing]]:
-    started: list[Refusing] = []
-
-    def start(status: int, code: str) -> Refusing:
-        started.append(Refusing(status, code))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
+    with ExitStack() as started:
+        yield lambda status, code: started.enter_context(Refusing(status, code))
 
 
 @pytest.mark.parametrize(

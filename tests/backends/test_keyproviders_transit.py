@@ -7,7 +7,6 @@ import os
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -23,6 +22,7 @@ from lunacore.plugins import Surroundings, open_backend
 from lunacore.testing.key_provider import BODY_KEY, CONTEXT, KeyProviderContract
 from lunacore.testing.servers import free_port
 from lunacore_backends.keyproviders.transit import TransitKey
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -338,7 +338,7 @@ def test_a_server_that_is_away_is_told_and_renewal_tries_again(
     assert finding.severity is Severity.PROBLEM
 
 
-class Answering:
+class Answering(ServedInThread):
     """A server that gives one answer to every call."""
 
     def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -360,15 +360,7 @@ class Answering:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
 
 
 @pytest.mark.parametrize(
@@ -392,14 +384,11 @@ def test_odd_answers_are_told(
     headers: dict[str, str],
     said: str,
 ) -> None:
-    server = Answering(status, body, headers)
-    try:
+    with Answering(status, body, headers) as server:
         path = secret(tmp_path, "t", TOKEN)
         provider = opened(f"openbao://127.0.0.1:{server.port}/transit/keys/luna?tls=off&token_file={path}")
         with pytest.raises(StoreUnavailable, match=said) as refused:
             provider.seal(BODY_KEY, CONTEXT)
-    finally:
-        server.close()
     assert "hunter2" not in str(refused.value)
     assert TOKEN not in str(refused.value)
     assert server.tokens == [TOKEN]

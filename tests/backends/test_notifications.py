@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from lunacore.keys import lp
 from lunacore.notifications import QUEUE, Channel, Notification, NotifyingAudit
 from lunacore.plugins import Surroundings, open_backend
 from lunacore_backends.auditsinks.memory import MemoryAudit
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,7 +60,7 @@ def verify(body: bytes, headers: Mapping[str, str]) -> None:
     SIGNER.verification_key.verify("notification", message, bytes.fromhex(headers["LunaCore-Signature"]))
 
 
-class Webhook:
+class Webhook(ServedInThread):
     """A server that answers with planned statuses, then with 204."""
 
     def __init__(self) -> None:
@@ -81,20 +81,13 @@ class Webhook:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}/hook"
 
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    with closing(Webhook()) as server:
+    with Webhook() as server:
         yield server
 
 
@@ -216,7 +209,7 @@ class TestWebhook:
         assert len(webhook.received) == 1
 
     def test_nobody_there(self, webhook: Webhook) -> None:
-        url = webhook.url.replace(str(webhook.server.server_port), "1")
+        url = webhook.url.replace(str(webhook.port), "1")
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             receiver(settings(url=url)).deliver(Notification(b"{}", {}))
 

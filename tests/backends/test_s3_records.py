@@ -29,6 +29,7 @@ from tests.servers.s3_server import BUCKETS, SECRET_KEY, client, url
 from tests.servers.s3_stores import listed, new_prefix
 from tests.servers.seaweedfs import READER
 from tests.servers.tcp_proxy import PIECE_BYTES, TCPProxy
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     import socket
@@ -539,14 +540,9 @@ class _LaxHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def lax_s3(flaw: str) -> Iterator[LaxS3]:
-    with LaxS3(flaw) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = LaxS3(flaw)
+    with ServedInThread(server):
+        yield server
 
 
 @pytest.mark.parametrize(

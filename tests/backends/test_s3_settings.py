@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from lunacore_backends.s3.settings import S3Settings
 from lunacore_backends.s3.writing import PART_BYTES, part_bytes_for
 from tests.servers.s3_server import ACCESS_KEY
 from tests.servers.s3_stores import opened
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,14 +254,8 @@ def service() -> Iterator[tuple[type[Told], str]]:
 
     Handler.headers_told, Handler.asked = {}, []
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Handler, f"s3://bucket?endpoint=http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with ServedInThread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield Handler, f"s3://bucket?endpoint=http://127.0.0.1:{server.port}"
 
 
 def test_aws_names_the_region_even_where_it_refuses(service: tuple[type[Told], str]) -> None:

@@ -11,12 +11,9 @@ import html
 import json
 import os
 import re
-import threading
 from http.cookies import SimpleCookie
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -24,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lunacore import segments
 from lunacore_http.sdk.signing_keys import key_set, read_keys
 from tests.http.standin_application import CALLBACK, Vouching
+from tests.servers.threads import ServedInThread, wsgi_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,16 +43,7 @@ def reachable(url: str) -> str:
     return re.sub(r"//[a-z.]*localhost:", "//127.0.0.1:", url)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-class DemoApplication:
+class DemoApplication(ServedInThread):
     """Serves on a free port of 127.0.0.1, which browsers know as ``demo.localhost``.
 
     Args:
@@ -70,8 +59,8 @@ class DemoApplication:
     """
 
     def __init__(self, directory: Path, *, host: str = HOST, name: str = "demo", default: bool = True) -> None:
-        self._server = make_server("127.0.0.1", 0, self._serve, server_class=_Server, handler_class=_Quiet)
-        self.url = f"http://{host}:{self._server.server_port}"
+        super().__init__(wsgi_server(self._serve))
+        self.url = f"http://{host}:{self.port}"
         callback = self.url + CALLBACK
         self.issuer = Vouching(directory, self.url, name=name, direct=False, callback=callback, default=default)
         self._publish_as_the_sdk_does(directory / f"{name}.jwks.json")
@@ -80,7 +69,6 @@ class DemoApplication:
         self.posted: list[dict[str, list[str]]] = []
         self.pages: dict[str, str] = {}
         self.scripts: dict[str, str] = {}
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def signing_key(self) -> str:
@@ -90,15 +78,6 @@ class DemoApplication:
     def _publish_as_the_sdk_does(self, path: Path) -> None:
         keys = json.loads(path.read_text(encoding="ascii"))["keys"]
         path.write_text(json.dumps({"keys": [*keys, *key_set(read_keys(self.signing_key))["keys"]]}), encoding="ascii")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def call(self, path: str, **body: Any) -> Any:
         """A call of the application's own on the tokenizer; its data."""

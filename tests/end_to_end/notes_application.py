@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -10,13 +9,15 @@ import httpx
 import jwt
 from werkzeug.serving import make_server
 
+from tests.servers.threads import ServedInThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from werkzeug.wrappers import Response
 
 
-class NotesApplication:
+class NotesApplication(ServedInThread):
     """A running application, in threads of this process.
 
     Args:
@@ -35,22 +36,13 @@ class NotesApplication:
         app.add_url_rule("/", view_func=self._home)
         app.add_url_rule("/notes", view_func=self._save, methods=["POST"])
         app.add_url_rule("/notes/<int:number>", view_func=self._show)
-        self._server = make_server("127.0.0.1", 0, app, threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        super().__init__(make_server("127.0.0.1", 0, app, threaded=True))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def trust(self, issuer: str, audience: str, keys: dict[str, Any]) -> None:
         """Name the provider whose users these are."""
         self._issuer, self._audience = issuer, audience
         self._keys = jwt.PyJWKSet.from_dict(keys).keys[0]
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _session(self) -> str:
         token = flask.request.headers["authorization"].removeprefix("Bearer ")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from tests.http.tokenizer_server import Issuer
+from tests.servers.threads import ServedInThread, wsgi_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,16 +39,7 @@ class Vouching(Issuer):
         return self._sign(claims.pop("aud", f"{tokenizer}/session/create"), **claims)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """One thread for each request."""
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-class StandInApplication:
+class StandInApplication(ServedInThread):
     """Serves the callback on a port of 127.0.0.1, a free one unless given; its log-in is the cookie ``user``, whose value is the
     session id. It can serve its keys as well, in place of the file.
     """
@@ -66,8 +55,8 @@ class StandInApplication:
         serves_keys: bool = False,
         **settings: Any,
     ) -> None:
-        self._server = make_server("127.0.0.1", port, self._serve, server_class=_Server, handler_class=_Quiet)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(wsgi_server(self._serve, port))
+        self.url = f"http://127.0.0.1:{self.port}"
         self.callback = self.url + CALLBACK + query
         self.issuer = Vouching(directory, issuer, name=name, **{"direct": False, "callback": self.callback, **settings})
         self._keys = directory / f"{name}.jwks.json"
@@ -76,16 +65,6 @@ class StandInApplication:
         self.fetches = 0
         self.tokenizer = ""
         self.asked: list[dict[str, list[str]]] = []
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == KEYS:

@@ -77,11 +77,8 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
         "header": HEADER,
     }
     server.config["identity"] = [app, proxy]
-    try:
-        with server:
-            yield Victim(server, keys)
-    finally:
-        keys.close()
+    with keys, server:
+        yield Victim(server, keys)
 
 
 def app_jwt(claims: Any, key: Any = RSA_KEY, algorithm: str = "RS256", **header: Any) -> str:

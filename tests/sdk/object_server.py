@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+
+from tests.servers.threads import ServedInThread
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -13,7 +13,7 @@ class _Quiet(ThreadingHTTPServer):
         """Clients hang up when they have read enough."""
 
 
-class ObjectServer:
+class ObjectServer(ServedInThread):
     """``GET`` gives ``content``, ``PUT`` takes it once.
 
     Attributes:
@@ -45,10 +45,8 @@ class ObjectServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 return
 
-        self._server = _Quiet(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/objects/1?signature=secret"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        super().__init__(_Quiet(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}/objects/1?signature=secret"
 
     def _get(self, handler: BaseHTTPRequestHandler) -> None:
         if self._refused(handler):
@@ -98,12 +96,3 @@ class ObjectServer:
         handler.send_header("content-length", "0")
         handler.end_headers()
         return True
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

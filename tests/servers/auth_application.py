@@ -7,7 +7,6 @@ provider; ``/oauth2/callback`` takes it back (OpenID Connect Core 1.0, section 3
 from __future__ import annotations
 
 import secrets
-import threading
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -16,11 +15,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import jwt
 
+from tests.servers.threads import ServedInThread
+
 COOKIE: Final = "login"
 _SECRET: Final = "only for tests: a client's secret"
 
 
-class AuthApplication:
+class AuthApplication(ServedInThread):
     """A running log-in server, in threads of this process.
 
     Args:
@@ -43,17 +44,8 @@ class AuthApplication:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(request.path)

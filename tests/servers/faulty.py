@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
+
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -117,11 +118,5 @@ def faulty(
         tls.load_cert_chain(ca.with_name("public.crt"), ca.with_name("private.key"))
         # Hands are shaken by the thread of the connection, so that a client which does not holds up no other.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"{'https' if ca else 'http'}://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with ServedInThread(server) as served:
+        yield f"{'https' if ca else 'http'}://127.0.0.1:{served.port}"

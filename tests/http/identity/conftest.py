@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from lunacore.config import IdentitySettings
 from lunacore_http.identity.providers import Identities, Presented
+from tests.servers.threads import ServedInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +128,7 @@ def presented(
     return Presented(authorization=authorization, cookies=cookies or {}, header=lambda name: sent.get(name.lower()))
 
 
-class KeyServer:
+class KeyServer(ServedInThread):
     """A real HTTP server on 127.0.0.1; ``answer`` writes the response, and may be replaced at any time."""
 
     def __init__(self) -> None:
@@ -146,14 +147,9 @@ class KeyServer:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = False
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self.server.server_address[1])
+        http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        http_server.daemon_threads = False
+        super().__init__(http_server)
 
     @property
     def url(self) -> str:
@@ -173,13 +169,11 @@ class KeyServer:
     def use_tls(self, certificate: Path, key: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self.released.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        super().stop()
 
 
 @pytest.fixture
@@ -195,6 +189,5 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def key_server() -> Iterator[KeyServer]:
-    server = KeyServer()
-    yield server
-    server.close()
+    with KeyServer() as server:
+        yield server
