@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import os
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 import lunacore
-from lunacore.segments import Purpose, SealingReader
-from tests.http.tokenizer_server import TokenizerServer
+from tests.http.tokenizer_server import TokenizerServer, sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,9 +72,8 @@ def test_the_server_leaves_no_secret(tmp_path: Path, form: str) -> None:
         secrets += [user["cookie"].partition("=")[2].encode(), application["authorization"].partition(" ")[2].encode()]
         sent = VALUE
         if form == "sealed-v1":
-            value_key = base64.b64decode(ticket["valueKey"])
-            secrets += forms_of_key(value_key)
-            sent = SealingReader(cast("BinaryIO", io.BytesIO(VALUE)), value_key, Purpose.VALUE, os.urandom).read()
+            secrets += forms_of_key(base64.b64decode(ticket["valueKey"]))
+            sent = sealed(VALUE, ticket)
         store_key = base64.b64decode(ticket["headers"]["x-amz-server-side-encryption-customer-key"])
         secrets += [*forms_of_key(store_key), *forms_of_token(ticket["tokenId"])]
         httpx.put(ticket["uploadUrl"], headers=ticket["headers"], content=sent).raise_for_status()

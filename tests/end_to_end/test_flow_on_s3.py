@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import ssl
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 import lunacore
-from lunacore.segments import OpenedSegments, Purpose, SealingReader, sealed_size
-from tests.http.tokenizer_server import STRING, TokenizerServer
+from lunacore.segments import sealed_size
+from tests.http.tokenizer_server import STRING, TokenizerServer, opened, sealed
 from tests.servers.s3_server import url
 from tests.servers.s3_stores import new_prefix
 
@@ -49,16 +47,6 @@ def browser(s3: S3Server) -> Iterator[httpx.Client]:
     trusted = ssl.create_default_context(cafile=str(s3.ca)) if s3.ca else True
     with httpx.Client(verify=trusted, timeout=60) as client:
         yield client
-
-
-def sealed(value: bytes, ticket: dict[str, Any]) -> bytes:
-    key = base64.b64decode(ticket["valueKey"])
-    return SealingReader(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE, os.urandom).read()
-
-
-def opened(value: bytes, ticket: dict[str, Any]) -> bytes:
-    key = base64.b64decode(ticket["valueKey"])
-    return OpenedSegments(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE).read()
 
 
 @pytest.mark.servers

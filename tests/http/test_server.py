@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import io
 import ipaddress
 import json
 import logging
@@ -18,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -30,12 +28,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lunacore.config import Config
 from lunacore.errors import ConfigError, KeyringError, StoreUnavailable
-from lunacore.segments import OpenedSegments, Purpose, SealingReader
 from lunacore.testing.servers import free_port
 from lunacore_http.operator_listener import OperatorListener, parse_address
 from lunacore_http.server import _run, serve
 from lunacore_http.wiring import get_app
-from tests.http.tokenizer_server import STRING, TokenizerServer, exchange
+from tests.http.tokenizer_server import STRING, TokenizerServer, exchange, opened, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,16 +59,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-
-
-def sealed(value: bytes, ticket: dict[str, Any]) -> bytes:
-    key = base64.b64decode(ticket["valueKey"])
-    return SealingReader(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE, os.urandom).read()
-
-
-def opened(value: bytes, ticket: dict[str, Any]) -> bytes:
-    key = base64.b64decode(ticket["valueKey"])
-    return OpenedSegments(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE).read()
 
 
 @pytest.mark.parametrize("value", [b"", b"1", VALUE, os.urandom(3_000_000)], ids=["empty", "byte", "text", "megabytes"])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from lunacore.segments import OpenedSegments, Purpose, SealingReader
 from lunacore.testing.servers import TokenizerProcess, free_port
 
 if TYPE_CHECKING:
@@ -106,6 +109,18 @@ class TokenizerServer(TokenizerProcess):
         assert envelope["success"] is True
         assert envelope["error"] == {}
         return envelope["data"]
+
+
+def sealed(value: bytes, ticket: dict[str, Any]) -> bytes:
+    """A value as its ticket wants it uploaded, in the format sealed-v1."""
+    key = base64.b64decode(ticket["valueKey"])
+    return SealingReader(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE, os.urandom).read()
+
+
+def opened(value: bytes, ticket: dict[str, Any]) -> bytes:
+    """What was sealed into what its ticket downloads."""
+    key = base64.b64decode(ticket["valueKey"])
+    return OpenedSegments(cast("BinaryIO", io.BytesIO(value)), key, Purpose.VALUE).read()
 
 
 def exchange(port: int, sent: bytes) -> bytes:
