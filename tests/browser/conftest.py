@@ -125,6 +125,15 @@ def chromium(playwright_driver: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
+@pytest.fixture(scope="module")
+def hub(chromium: Browser, world: World) -> Iterator[Page]:
+    """A page of the tokenizer's origin, in which the frame's own modules can be tried by themselves."""
+    page = chromium.new_page()
+    page.goto(f"{world.tokenizer_url}/frame/hub")
+    yield page
+    page.close()
+
+
 @define
 class Visitor:
     """A user's browser with the application's cookie, and what it said in its console."""

@@ -9,11 +9,8 @@ import pytest
 from tests.browser.test_segments import VECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from playwright.sync_api import Page
 
-    from playwright.sync_api import Browser, Page
-
-    from tests.browser.conftest import World
 
 _GLUE = """
 const files = await import(asked.modules + "file-segments.js");
@@ -31,25 +28,15 @@ const opened = async (key, sealed, step) => {
 OF_VALUES = [one for one in VECTORS["valid"] if one["purpose"] == "value"]
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Browser, world: World) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.goto(f"{world.tokenizer_url}/frame/hub")
-    yield page
-    page.close()
-
-
-def run(page: Page, script: str, **asked: Any) -> Any:
-    source = page.locator("script").get_attribute("src")
+def run(hub: Page, script: str, **asked: Any) -> Any:
+    source = hub.locator("script").get_attribute("src")
     assert source is not None
-    return page.evaluate(
-        f"async (asked) => {{ {_GLUE} {script} }}", {**asked, "modules": source.removesuffix("hub.js")}
-    )
+    return hub.evaluate(f"async (asked) => {{ {_GLUE} {script} }}", {**asked, "modules": source.removesuffix("hub.js")})
 
 
-def test_a_file_seals_to_the_bytes_of_the_vectors(page: Page) -> None:
+def test_a_file_seals_to_the_bytes_of_the_vectors(hub: Page) -> None:
     told = run(
-        page,
+        hub,
         """
         const told = [];
         for (const vector of asked.vectors) {
@@ -65,9 +52,9 @@ def test_a_file_seals_to_the_bytes_of_the_vectors(page: Page) -> None:
 
 
 @pytest.mark.parametrize("step", [1_000, 65_552, 10_000_000])
-def test_a_file_opens_however_its_bytes_arrive(page: Page, step: int) -> None:
+def test_a_file_opens_however_its_bytes_arrive(hub: Page, step: int) -> None:
     told = run(
-        page,
+        hub,
         """
         const told = [];
         for (const vector of asked.vectors) {
@@ -82,11 +69,11 @@ def test_a_file_opens_however_its_bytes_arrive(page: Page, step: int) -> None:
     assert told == [[one["name"], one["plain_sha256"]] for one in OF_VALUES]
 
 
-def test_nothing_comes_of_a_file_that_is_not_whole_and_unchanged(page: Page) -> None:
+def test_nothing_comes_of_a_file_that_is_not_whole_and_unchanged(hub: Page) -> None:
     vectors = [one for one in VECTORS["invalid"] if one["purpose"] == "value"]
     assert len(vectors) > 20
     told = run(
-        page,
+        hub,
         """
         const whole = new Map();
         for (const vector of asked.valid) {
@@ -109,9 +96,9 @@ def test_nothing_comes_of_a_file_that_is_not_whole_and_unchanged(page: Page) -> 
     assert told == [[one["name"], names[one["error"]]] for one in vectors]
 
 
-def test_nothing_is_released_before_the_last_segment_has_opened(page: Page) -> None:
+def test_nothing_is_released_before_the_last_segment_has_opened(hub: Page) -> None:
     told = run(
-        page,
+        hub,
         """
         const key = new Uint8Array(32);
         const sealed = await seal(key, plainOf(3_000_000), "value");

@@ -13,11 +13,8 @@ import pytest
 from lunacore import segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from playwright.sync_api import Page
 
-    from playwright.sync_api import Browser, Page
-
-    from tests.browser.conftest import World
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "segments.json").read_text(encoding="utf-8"))
 
@@ -34,24 +31,16 @@ const sealed = (vector) => seal(fromHex(vector.key), plainOf(vector.plain_size),
 """
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Browser, world: World) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.goto(f"{world.tokenizer_url}/frame/hub")
-    yield page
-    page.close()
-
-
-def run(page: Page, script: str, **asked: Any) -> Any:
-    script_url = page.locator("script").get_attribute("src")
+def run(hub: Page, script: str, **asked: Any) -> Any:
+    script_url = hub.locator("script").get_attribute("src")
     assert script_url is not None
     asked["module"] = script_url.replace("hub.js", "segments.js")
-    return page.evaluate(f"async (asked) => {{ {_GLUE} {script} }}", asked)
+    return hub.evaluate(f"async (asked) => {{ {_GLUE} {script} }}", asked)
 
 
-def test_every_valid_vector_seals_to_the_same_bytes_and_opens(page: Page) -> None:
+def test_every_valid_vector_seals_to_the_same_bytes_and_opens(hub: Page) -> None:
     told = run(
-        page,
+        hub,
         """
         const told = [];
         for (const vector of asked.vectors) {
@@ -68,9 +57,9 @@ def test_every_valid_vector_seals_to_the_same_bytes_and_opens(page: Page) -> Non
     ]
 
 
-def test_every_invalid_vector_is_refused_for_the_right_reason(page: Page) -> None:
+def test_every_invalid_vector_is_refused_for_the_right_reason(hub: Page) -> None:
     told = run(
-        page,
+        hub,
         """
         const whole = new Map();
         for (const vector of asked.valid) whole.set(vector.name, await sealed(vector));
@@ -91,11 +80,11 @@ def test_every_invalid_vector_is_refused_for_the_right_reason(page: Page) -> Non
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 200_001])
-def test_what_one_seals_the_other_opens(page: Page, size: int) -> None:
+def test_what_one_seals_the_other_opens(hub: Page, size: int) -> None:
     key, value = os.urandom(32), os.urandom(size)
     by_python = segments.seal_bytes(key, value, segments.Purpose.VALUE, os.urandom)
     opened, by_browser = run(
-        page,
+        hub,
         """
         const key = fromBase64(asked.key);
         const opened = await open(key, fromBase64(asked.sealed), "value");

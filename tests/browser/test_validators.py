@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from playwright.sync_api import Page
 
-    from playwright.sync_api import Browser, Page
-
-    from tests.browser.conftest import World
 
 NOW = "2026-11-22T12:00:00"
 
@@ -134,37 +129,29 @@ MASKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Browser, world: World) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.goto(f"{world.tokenizer_url}/frame/hub")
-    yield page
-    page.close()
-
-
-def run(page: Page, module: str, script: str, asked: Any) -> Any:
-    hub = page.locator("script").get_attribute("src")
-    assert hub is not None
-    address = hub.replace("hub.js", module)
-    return page.evaluate(
+def run(hub: Page, module: str, script: str, asked: Any) -> Any:
+    source = hub.locator("script").get_attribute("src")
+    assert source is not None
+    address = source.replace("hub.js", module)
+    return hub.evaluate(
         f"async ([address, asked]) => {{ const own = await import(address); {script} }}", [address, asked]
     )
 
 
-def test_every_validator_tells_right_from_wrong_and_unfinished(page: Page) -> None:
+def test_every_validator_tells_right_from_wrong_and_unfinished(hub: Page) -> None:
     script = "return asked.cases.map(([name, text]) => own.VALIDATORS[name][0](text, new Date(asked.now)))"
     asked = {"cases": [list(case[:2]) for case in CASES], "now": NOW}
-    told = run(page, "validators.js", script, asked)
+    told = run(hub, "validators.js", script, asked)
     judged = [(name, text, flaw) for (name, text, _), flaw in zip(CASES, told, strict=True)]
     assert judged == CASES
-    names = run(page, "validators.js", "return Object.keys(own.VALIDATORS)", None)
+    names = run(hub, "validators.js", "return Object.keys(own.VALIDATORS)", None)
     for table in (RIGHT, WRONG, INCOMPLETE):
         assert sorted(table) == sorted(names)
 
 
-def test_one_wrong_digit_is_always_seen(page: Page) -> None:
+def test_one_wrong_digit_is_always_seen(hub: Page) -> None:
     told = run(
-        page,
+        hub,
         "validators.js",
         """
         const missed = [];
@@ -180,37 +167,37 @@ def test_one_wrong_digit_is_always_seen(page: Page) -> None:
     assert told == []
 
 
-def test_brands_are_known_by_their_first_digits(page: Page) -> None:
-    told = run(page, "validators.js", "return asked.map((digits) => own.brandOf(digits).name)", list(BRANDS))
+def test_brands_are_known_by_their_first_digits(hub: Page) -> None:
+    told = run(hub, "validators.js", "return asked.map((digits) => own.brandOf(digits).name)", list(BRANDS))
     assert dict(zip(BRANDS, told, strict=True)) == BRANDS
 
 
-def test_masks_write_separators_and_keep_the_caret(page: Page) -> None:
+def test_masks_write_separators_and_keep_the_caret(hub: Page) -> None:
     script = """return asked.map(([validator, mask, given]) => {
       const [text, caret] = own.masked({ validator, mask }, given.replace("|", ""), given.indexOf("|"));
       return `${text.slice(0, caret)}|${text.slice(caret)}`;
     })"""
-    told = run(page, "masks.js", script, [list(case[:3]) for case in MASKS])
+    told = run(hub, "masks.js", script, [list(case[:3]) for case in MASKS])
     judged = [(*case[:3], made) for case, made in zip(MASKS, told, strict=True)]
     assert judged == MASKS
 
 
-def test_the_key_delete_passes_a_separator(page: Page) -> None:
+def test_the_key_delete_passes_a_separator(hub: Page) -> None:
     script = "return own.masked({ validator: 'ssn', mask: '' }, '07805-1120', 3, asked)"
-    assert run(page, "masks.js", script, False) == ["078-05-1120", 3]
-    assert run(page, "masks.js", script, True) == ["078-05-1120", 4]
+    assert run(hub, "masks.js", script, False) == ["078-05-1120", 3]
+    assert run(hub, "masks.js", script, True) == ["078-05-1120", 4]
 
 
-def test_what_a_mask_wrote_it_leaves_alone(page: Page) -> None:
+def test_what_a_mask_wrote_it_leaves_alone(hub: Page) -> None:
     script = """return asked.filter(([validator, mask, given]) => {
       const [once] = own.masked({ validator, mask }, given.replace("|", ""), 0);
       return own.masked({ validator, mask }, once, once.length)[0] !== once;
     })"""
-    assert run(page, "masks.js", script, [list(case[:3]) for case in MASKS]) == []
+    assert run(hub, "masks.js", script, [list(case[:3]) for case in MASKS]) == []
 
 
-def test_only_the_tokens_of_html_are_autofilled(page: Page) -> None:
+def test_only_the_tokens_of_html_are_autofilled(hub: Page) -> None:
     known = ["cc-number", "billing cc-exp", "section-a shipping street-address", "name", "cc-name", "given-name", "tel"]
     unknown = ["", "anything", "cc-number evil", "billing", "cc-", "given-", "evil name", "CC-NUMBER"]
     script = "return asked.map((detail) => own.autofillOf(detail))"
-    assert run(page, "autofill.js", script, known + unknown) == known + [""] * len(unknown)
+    assert run(hub, "autofill.js", script, known + unknown) == known + [""] * len(unknown)
