@@ -8,6 +8,7 @@ from attrs import frozen
 
 from lunacore.diagnosis import ok, problem, warning
 from lunacore.errors import LunaCoreError
+from lunacore_backends import clocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from lunacore_backends.postgresql.connections import Connections
     from lunacore_backends.postgresql.schema import Layout
 
-_CLOCK_TOLERANCE: Final = 5.0
 _WEAK_TLS: Final = ("allow", "prefer", "require")
 
 _STATE: Final = """
@@ -59,7 +59,7 @@ def examine(connections: Connections, layout: Layout, circumstances: Circumstanc
         findings += _durability(part, layout, state)
         findings += _rights(part, state)
         findings += _room(part, connections, state)
-        findings += _clock(part, state.clock, before, after)
+        findings.append(clocks.compared(part, state.clock, before=before, after=after))
     except LunaCoreError as failure:
         findings.append(problem(part, failure.message, "see the server's log"))
     return findings
@@ -120,15 +120,3 @@ def _room(part: str, connections: Connections, state: _State) -> Iterator[Findin
         yield warning(part, message, "raise max_connections, or lower tokenizer.threads or pool")
     else:
         yield ok(part, message)
-
-
-def _clock(part: str, theirs: float, before: float, after: float) -> Iterator[Finding]:
-    apart = max(before - theirs, theirs - after, 0.0)
-    if apart > _CLOCK_TOLERANCE:
-        yield warning(
-            part,
-            f"the server's clock and this machine's are {apart:.0f} seconds apart; one of them may be wrong",
-            "keep the clocks of all machines right with NTP: grants and sessions expire by the tokenizers' clocks",
-        )
-    else:
-        yield ok(part, "the server's clock agrees with this machine's")

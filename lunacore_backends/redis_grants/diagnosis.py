@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from lunacore.diagnosis import ok, problem, warning
 from lunacore.errors import LunaCoreError
+from lunacore_backends import clocks
 from lunacore_backends.redis_grants.safety import ServerState, state_of
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from lunacore_backends.redis_grants.client import RedisClient
     from lunacore_backends.redis_grants.settings import RedisSettings
 
-_CLOCK_TOLERANCE: Final = 5.0
 _NEARLY_FULL: Final = 0.8
 _REVIVES: Final = "an evicted mark would revive a session that was ended"
 
@@ -25,7 +25,7 @@ def examine(client: RedisClient, circumstances: Circumstances) -> list[Finding]:
     settings = client.settings
     findings: list[Finding] = [*_transport(settings)]
     try:
-        findings += _clock(client, circumstances)
+        findings.append(_clock(client, circumstances))
         state = state_of(client)
         findings += _server(settings.setting, state)
         findings += _memory(settings.setting, state)
@@ -110,18 +110,8 @@ def _persistence(settings: RedisSettings, state: ServerState) -> Iterator[Findin
         yield ok(part, "the server writes down what it acknowledges (AOF)")
 
 
-def _clock(client: RedisClient, circumstances: Circumstances) -> Iterator[Finding]:
-    part = client.settings.setting
+def _clock(client: RedisClient, circumstances: Circumstances) -> Finding:
     before = circumstances.now()
     seconds, microseconds = client.call("TIME", repeatable=True)
-    after = circumstances.now()
     theirs = int(seconds) + int(microseconds) / 1e6
-    apart = max(before - theirs, theirs - after, 0.0)
-    if apart > _CLOCK_TOLERANCE:
-        yield warning(
-            part,
-            f"the server's clock and this machine's are {apart:.0f} seconds apart; one of them may be wrong",
-            "keep the clocks of all machines right with NTP: grants and sessions expire by the tokenizers' clocks",
-        )
-    else:
-        yield ok(part, "the server's clock agrees with this machine's")
+    return clocks.compared(client.settings.setting, theirs, before=before, after=circumstances.now())
