@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pytest
 
 from lunacore.config import Config
 from lunacore.deployment import init_keyring, open_deployment
-from lunacore.records import RecordState, RecordType
+from tests.end_to_end.wholeness import check_nothing_half_written
 from tests.http.tokenizer_server import STRING, Issuer, TokenizerServer
 from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY
 from tests.servers.s3_server import url as s3_url
@@ -372,20 +372,5 @@ def test_one_is_killed_and_one_is_added_under_load(fleet: Fleet) -> None:
         with ThreadPoolExecutor(4) as threads:
             values = [*threads.map(lambda token: fleet.read(added, token), load.acknowledged)]
         assert values == [*load.acknowledged.values()]
-        check_nothing_half_written(fleet, len(load.acknowledged))
-
-
-def check_nothing_half_written(fleet: Fleet, acknowledged: int) -> None:
-    """Every record is whole and opens; every value that is counted as stored is there."""
-    deployment = open_deployment(fleet.config())
-    try:
-        records = [one for one in deployment.records.scan(limit=100_000) if one.header.record_type is RecordType.TOKEN]
-        opened = [deployment.tokenizer.lookup.open(one) for one in records]
-        stored = [one for one in opened if one.header.state is RecordState.STORED]
-        assert len(stored) >= acknowledged
-        names = {name for one in opened for name in one.fields.object_names}
-        objects = {entry.name for entry in deployment.objects.scan(limit=100_000)}
-        assert objects <= names
-        assert {one.fields.placement.object_name for one in stored} <= objects
-    finally:
-        deployment.close()
+        with closing(open_deployment(fleet.config())) as deployment:
+            check_nothing_half_written(deployment, len(load.acknowledged))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lunacore
-from lunacore.records import RecordState, RecordType
 from tests.end_to_end.vault_worker import value_of
+from tests.end_to_end.wholeness import check_nothing_half_written
 
 if TYPE_CHECKING:
     from lunacore.vault import Vault
@@ -39,19 +39,6 @@ def check_acknowledged(vault: Vault, tokens: list[str]) -> None:
         assert value == value_of(value[:16])
 
 
-def check_nothing_half_written(vault: Vault, acknowledged: int) -> None:
-    """Every record is whole and opens; every object belongs to a record; what is pending can be swept."""
-    deployment = vault.deployment
-    records = [one for one in deployment.records.scan(limit=100_000) if one.header.record_type is RecordType.TOKEN]
-    opened = [deployment.tokenizer.lookup.open(one) for one in records]
-    stored = [one for one in opened if one.header.state is RecordState.STORED]
-    assert len(stored) >= acknowledged
-    names = {name for one in opened for name in one.fields.object_names}
-    objects = {entry.name for entry in deployment.objects.scan(limit=100_000)}
-    assert objects <= names
-    assert {one.fields.placement.object_name for one in stored} <= objects
-
-
 def test_four_processes_start_and_work_at_once(tmp_path: Path) -> None:
     workers = [start(tmp_path / "vault", 25) for _ in range(PROCESSES)]
     lines = [finish(worker) for worker in workers]
@@ -60,7 +47,7 @@ def test_four_processes_start_and_work_at_once(tmp_path: Path) -> None:
     assert len(set(tokens)) == PROCESSES * 25
     with lunacore.open_vault(tmp_path / "vault") as vault:
         check_acknowledged(vault, tokens)
-        check_nothing_half_written(vault, len(tokens))
+        check_nothing_half_written(vault.deployment, len(tokens))
         events = (tmp_path / "vault" / "audit" / "audit.jsonl").read_bytes().splitlines()
         assert len(events) >= 2 * len(tokens)
 
@@ -89,7 +76,7 @@ def kill_some(directory: Path, seed: int, rounds: int) -> list[str]:
 def check_after_kills(directory: Path, tokens: list[str]) -> None:
     with lunacore.open_vault(directory) as vault:
         check_acknowledged(vault, tokens)
-        check_nothing_half_written(vault, len(tokens))
+        check_nothing_half_written(vault.deployment, len(tokens))
         token = vault.put(b"and it goes on")
         assert vault.get(token) == b"and it goes on"
 
