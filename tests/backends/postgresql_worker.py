@@ -6,28 +6,14 @@ has gone.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
 
 from lunacore.errors import StoreUnavailable
 from lunacore.plugins import BackendURL, Surroundings
-from lunacore_backends.postgresql.records import PostgreSQLRecords, open_records
-from tests.backends.sqlite_worker import batch, say, successor
-
-
-def write(records: PostgreSQLRecords, start: int) -> None:
-    """Create, rename and delete, without end."""
-    for number in itertools.count(start):
-        created = batch(number)
-        records.create(created)
-        say(f"create {number}")
-        assert records.replace(created[0], successor(number))
-        say(f"replace {number}")
-        if number % 2:
-            records.delete([record.name for record in (*created, successor(number))])
-            say(f"delete {number}")
+from lunacore_backends.postgresql.records import open_records
+from tests.backends.sqlite_worker import write_on
 
 
 def main() -> None:
@@ -35,7 +21,7 @@ def main() -> None:
     around = Surroundings("records", time.time, os.urandom)
     records = open_records(BackendURL.parse(f"{url}&application_name=lunacore-writer", "records"), around)
     try:
-        write(records, int(start))
+        write_on(records, int(start))
     except StoreUnavailable:
         sys.exit(3)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lunacore.records import Record
+    from lunacore.stores import RecordStore
 
 SHARED_NAMES = 20
 TURNS = 15
@@ -90,8 +91,11 @@ def successor(number: int) -> Record:
 
 
 def write(directory: Path, start: int) -> None:
-    """Create, rename and delete, until killed."""
-    records = SQLiteRecords(directory / "records.sqlite")
+    write_on(SQLiteRecords(directory / "records.sqlite"), start)
+
+
+def write_on(records: RecordStore, start: int) -> None:
+    """Create, rename and delete, without end."""
     for number in itertools.count(start):
         created = batch(number)
         records.create(created)
