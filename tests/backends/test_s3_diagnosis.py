@@ -21,9 +21,10 @@ from lunacore_backends.s3.checks.configuration import add_rule
 from lunacore_backends.s3.checks.encryption import unblocked
 from lunacore_backends.s3.checks.rights import least_policy
 from lunacore_backends.s3.settings import S3Settings
+from tests.backends.findings import about, problems, the_problem
 from tests.servers.faulty import faulty, refusal
 from tests.servers.minio import write_certificates
-from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, client, url
+from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, client, new_bucket, url, use_access_key
 from tests.servers.s3_stores import listed, new_prefix, store_of
 from tests.servers.seaweedfs import LIMITED, READER, WRITER
 
@@ -56,32 +57,6 @@ def diagnose(
     assert all(finding.part == "objects" for finding in findings)
     assert SECRET_KEY not in str(findings)
     return findings
-
-
-def problems(findings: Sequence[Finding]) -> list[str]:
-    return [f"{one.message} | {one.remedy}" for one in findings if one.severity is Severity.PROBLEM]
-
-
-def the_problem(findings: Sequence[Finding]) -> str:
-    (found,) = problems(findings)
-    return found
-
-
-def about(findings: Sequence[Finding], words: str) -> Finding:
-    (found,) = [one for one in findings if words in one.message]
-    return found
-
-
-def new_bucket(server: S3Server) -> str:
-    name = f"diagnosed-{os.urandom(4).hex()}"
-    location: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": server.region}}
-    client(server).create_bucket(Bucket=name, **({} if server.region == "us-east-1" else location))
-    return name
-
-
-def use(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
 
 
 class Everywhere:
@@ -128,7 +103,7 @@ class Everywhere:
             assert excess in found.message
 
     def test_a_wrong_secret(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, ACCESS_KEY, "wrong")
+        use_access_key(monkeypatch, ACCESS_KEY, "wrong")
         assert "AWS_SECRET_ACCESS_KEY" in the_problem(diagnose(server))
 
     def test_no_credentials(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +147,7 @@ class TestSeaweedFS(Everywhere):
         return seaweedfs
 
     def test_who_may_only_read(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, *READER)
+        use_access_key(monkeypatch, *READER)
         found = the_problem(diagnose(server))
         assert "lack rights" in found
         for right in ("s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"):
@@ -181,7 +156,7 @@ class TestSeaweedFS(Everywhere):
         assert '"Write:plain/test/' in found
 
     def test_who_may_only_write(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, *WRITER)
+        use_access_key(monkeypatch, *WRITER)
         prefix = new_prefix()
         found = problems(diagnose(server, prefix=prefix))
         assert any("lack rights: s3:ListBucketMultipartUploads, s3:GetObject |" in one for one in found)
@@ -190,7 +165,7 @@ class TestSeaweedFS(Everywhere):
     def test_the_actions_that_are_advised_are_enough_and_not_too_many(
         self, server: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        use(monkeypatch, *LIMITED)
+        use_access_key(monkeypatch, *LIMITED)
         findings = diagnose(server, prefix="limited")
         assert problems(findings) == []
         assert about(findings, "not do more than is needed").severity is Severity.OK
@@ -257,7 +232,7 @@ class TestSeaweedFS(Everywhere):
         bucket = new_bucket(server)
         found = about(diagnose(server, bucket), "every other origin")
         assert found.repair is not None
-        use(monkeypatch, *READER)
+        use_access_key(monkeypatch, *READER)
         again = about(diagnose(server, bucket), "every other origin")
         with pytest.raises(StoreUnavailable, match="AccessDenied"):
             (again.repair or found.repair).apply()
@@ -402,7 +377,7 @@ class TestMinIO(Everywhere):
         admin.user_add(name, "only for tests: limited")
         admin.policy_add(name, policy=json.loads(least_policy(settings)))
         admin.policy_set(name, user=name)
-        use(monkeypatch, name, "only for tests: limited")
+        use_access_key(monkeypatch, name, "only for tests: limited")
         findings = diagnose(server, prefix=prefix)
         assert problems(findings) == []
         assert about(findings, "not do more than is needed").severity is Severity.OK

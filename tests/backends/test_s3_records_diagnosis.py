@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,8 +19,9 @@ from lunacore_backends.s3.checks.bucket import RECORDS
 from lunacore_backends.s3.checks.rights import least_policy
 from lunacore_backends.s3.conditional import ConditionalObjects, settings_of
 from lunacore_backends.s3.records import S3Records, open_records
+from tests.backends.findings import about, problems, the_problem
 from tests.servers.faulty import faulty
-from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, client, url
+from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, client, new_bucket, url, use_access_key
 from tests.servers.s3_stores import listed, new_prefix
 from tests.servers.seaweedfs import READER
 
@@ -55,32 +56,6 @@ def diagnose(
     return findings
 
 
-def of(findings: Sequence[Finding], severity: Severity) -> list[str]:
-    return [f"{one.message} | {one.remedy}" for one in findings if one.severity is severity]
-
-
-def the_problem(findings: Sequence[Finding]) -> str:
-    (found,) = of(findings, Severity.PROBLEM)
-    return found
-
-
-def about(findings: Sequence[Finding], words: str) -> Finding:
-    (found,) = [one for one in findings if words in one.message]
-    return found
-
-
-def new_bucket(server: S3Server, **more: Any) -> str:
-    name = f"records-{os.urandom(4).hex()}"
-    location: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": server.region}}
-    client(server).create_bucket(Bucket=name, **({} if server.region == "us-east-1" else location), **more)
-    return name
-
-
-def use(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
-
-
 class Everywhere:
     """What holds on every service. Subclasses give ``server``."""
 
@@ -91,7 +66,7 @@ class Everywhere:
     def test_a_healthy_bucket(self, server: S3Server) -> None:
         prefix = new_prefix()
         findings = diagnose(server, prefix=prefix)
-        assert of(findings, Severity.PROBLEM) == []
+        assert problems(findings) == []
         for words in (
             "clock agrees",
             "knows the credentials",
@@ -118,7 +93,7 @@ class Everywhere:
         assert "create it, or correct the bucket" in the_problem(diagnose(server, "no-such-bucket"))
 
     def test_a_wrong_secret(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, ACCESS_KEY, "wrong")
+        use_access_key(monkeypatch, ACCESS_KEY, "wrong")
         assert "AWS_SECRET_ACCESS_KEY" in the_problem(diagnose(server))
 
     @pytest.mark.parametrize(("ahead", "words"), [(1000, "1000 seconds ahead of"), (-1000, "1000 seconds behind")])
@@ -144,7 +119,7 @@ class Everywhere:
         rules = client(server).get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
         assert [rule["ID"] for rule in rules] == ["other", "lunacore-older-records"]
         findings = diagnose(server, bucket, "live")
-        assert of(findings, Severity.PROBLEM) == []
+        assert problems(findings) == []
         assert about(findings, "a lifecycle rule removes what an interrupted change leaves").severity is Severity.OK
 
     @pytest.mark.parametrize(("of_rule", "of_records"), [("live/", "live"), ("live/more/", "live"), ("li", "live")])
@@ -154,7 +129,7 @@ class Everywhere:
         client(server).put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
         found = the_problem(diagnose(server, bucket, of_records))
         assert "the lifecycle rule 'old' deletes records by their age" in found
-        assert of(diagnose(server, bucket, "elsewhere"), Severity.PROBLEM) == []
+        assert problems(diagnose(server, bucket, "elsewhere")) == []
 
 
 @pytest.mark.xdist_group("seaweedfs")
@@ -169,7 +144,7 @@ class TestSeaweedFS(Everywhere):
         super().test_versions_stay_unless_a_rule_removes_them(server)
 
     def test_who_may_only_read(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, *READER)
+        use_access_key(monkeypatch, *READER)
         found = the_problem(diagnose(server))
         assert "lack rights: s3:PutObject, s3:DeleteObject |" in found
 
@@ -238,9 +213,9 @@ class TestMinIO(Everywhere):
         admin.user_add(name, "only for tests: records")
         admin.policy_add(name, policy=json.loads(least_policy(settings_of(parsed, SETTING), RECORDS)))
         admin.policy_set(name, user=name)
-        use(monkeypatch, name, "only for tests: records")
+        use_access_key(monkeypatch, name, "only for tests: records")
         findings = diagnose(server, prefix=prefix)
-        assert of(findings, Severity.PROBLEM) == []
+        assert problems(findings) == []
         assert about(findings, "not do more than is needed").severity is Severity.OK
         assert "as an administrator, look with" in about(findings, "versions and lifecycle").message
         assert listed(server, "plain", prefix) == []

@@ -18,7 +18,7 @@ from lunacore_backends.sqlite import SQLiteGrants
 from lunacore_http.command import exposure, local_paths
 from lunacore_http.command.checkup import Checkup
 from lunacore_http.command.exits import Exit
-from tests.servers.s3_server import client, url
+from tests.servers.s3_server import client, new_bucket, url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -236,8 +236,7 @@ def test_room_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: i
 @pytest.mark.usefixtures("s3_credentials")
 @pytest.mark.long
 def test_a_bucket_is_mended_after_asking(lunacore: Lunacore, seaweedfs: SeaweedFS) -> None:
-    bucket = f"mended-{os.urandom(4).hex()}"
-    client(seaweedfs).create_bucket(Bucket=bucket)
+    bucket = new_bucket(seaweedfs)
     elsewhere = {"AllowedOrigins": ["https://other.example.com"], "AllowedMethods": ["GET"]}
     client(seaweedfs).put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [elsewhere]})
     environ = {"LUNACORE_TOKENIZER_OBJECTS": url(seaweedfs, bucket, "values")}

@@ -15,7 +15,7 @@ from tests.servers import minio as minio_server
 from tests.servers import oidc_provider as oidc_provider_server
 from tests.servers import openbao as openbao_server
 from tests.servers import seaweedfs as seaweedfs_server
-from tests.servers.s3_server import ACCESS_KEY, SECRET_KEY, make_buckets
+from tests.servers.s3_server import make_buckets, use_access_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,5 +103,4 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    use_access_key(monkeypatch)

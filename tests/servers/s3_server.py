@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -12,6 +13,8 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 ACCESS_KEY = "lunacore-tests"
 SECRET_KEY = "only for tests 0123456789"
@@ -84,16 +87,33 @@ def client(server: S3Server, **credentials: str) -> Any:
 def make_buckets(server: S3Server) -> None:
     """Create the ``BUCKETS``, of which the one named so keeps versions, and the objects that are always there."""
     s3 = client(server)
-    location = {"LocationConstraint": server.region}
     for bucket in BUCKETS:
-        s3.create_bucket(
-            Bucket=bucket, **({} if server.region == "us-east-1" else {"CreateBucketConfiguration": location})
-        )
+        _create(server, bucket)
     s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     s3.put_object(
         Bucket="plain", Key="ready-under-a-key", Body=READY, SSECustomerAlgorithm="AES256", SSECustomerKey=bytes(32)
     )
     s3.put_object(Bucket="plain", Key="ready", Body=READY)
+
+
+def new_bucket(server: S3Server, **options: Any) -> str:
+    """The name of a bucket that was just made."""
+    name = f"test-{os.urandom(4).hex()}"
+    _create(server, name, **options)
+    return name
+
+
+def _create(server: S3Server, bucket: str, **options: Any) -> None:
+    # AWS, and servers that do as it does, want the region told, unless it is their first.
+    if server.region != "us-east-1":
+        options["CreateBucketConfiguration"] = {"LocationConstraint": server.region}
+    client(server).create_bucket(Bucket=bucket, **options)
+
+
+def use_access_key(monkeypatch: pytest.MonkeyPatch, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> None:
+    """Have LunaCore use this one from now on, by default the one that may do all."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
 
 
 def answers(endpoint: str, path: str, ca: Path | None = None) -> bool:
