@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
+from attrs import frozen
+
 from lunacore.diagnosis import Repair, ok, problem, warning
 from lunacore.errors import StoreUnavailable
 
@@ -21,9 +23,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 _DAYS: Final = 1
-_RULE_ID: Final = "lunacore-unfinished-uploads"
 _BLOCKS: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-_NO_MATTER: Final = "the credentials may not look, which is as it should be; as an administrator, look with"
+MAY_NOT_LOOK: Final = "the credentials may not look, which is as it should be; as an administrator, look with"
 
 
 def change(bucket: Bucket, subresource: str, edit: Callable[[ET.Element | None], ET.Element]) -> None:
@@ -53,6 +54,59 @@ def add_rule(configuration: ET.Element | None, root: str, rule: str) -> ET.Eleme
     return configuration
 
 
+@frozen
+class LifecycleRule:
+    """A rule that has the service remove by itself, after a day, what nobody needs any more under the prefix.
+
+    Attributes:
+        id: its name among the rules of the bucket.
+        action: what it does, and ``days`` what the API calls the time until then.
+        tells: the same for people, ``{prefix}`` and ``{days}`` to be filled in.
+    """
+
+    id: str
+    action: str
+    days: str
+    tells: str
+
+    def remedy(self, bucket: Bucket) -> str:
+        """What an administrator can do."""
+        rule = {
+            "ID": self.id,
+            "Status": "Enabled",
+            "Filter": {"Prefix": bucket.settings.prefix},
+            self.action: {self.days: _DAYS},
+        }
+        command = bucket.aws("put-bucket-lifecycle-configuration", "lifecycle-configuration", {"Rules": [rule]})
+        return f"{command} (this replaces the rules that are there; --fix keeps them)"
+
+    def repair(self, bucket: Bucket) -> Repair:
+        """What ``lunacore doctor --fix`` can do."""
+        told = self.tells.format(prefix=bucket.settings.prefix, days=_DAYS)
+        return Repair(
+            f"{bucket.settings.shown}: add the lifecycle rule {self.id}: {told}",
+            lambda: change(
+                bucket, "lifecycle", lambda present: add_rule(present, "LifecycleConfiguration", self._xml(bucket))
+            ),
+        )
+
+    def _xml(self, bucket: Bucket) -> str:
+        rule = ET.Element("Rule")
+        ET.SubElement(rule, "ID").text = self.id
+        ET.SubElement(ET.SubElement(rule, "Filter"), "Prefix").text = bucket.settings.prefix
+        ET.SubElement(rule, "Status").text = "Enabled"
+        ET.SubElement(ET.SubElement(rule, self.action), self.days).text = str(_DAYS)
+        return ET.tostring(rule, encoding="unicode")
+
+
+_UNFINISHED: Final = LifecycleRule(
+    "lunacore-unfinished-uploads",
+    "AbortIncompleteMultipartUpload",
+    "DaysAfterInitiation",
+    "abort multipart uploads under '{prefix}' that are {days} day old",
+)
+
+
 def examine_lifecycle(bucket: Bucket) -> Iterator[Finding]:
     """Whether the parts of uploads that were never completed go away by themselves."""
     if bucket.is_minio:
@@ -63,7 +117,7 @@ def examine_lifecycle(bucket: Bucket) -> Iterator[Finding]:
         return
     answer = bucket.send("GET", query={"lifecycle": ""})
     if answer.denied:
-        yield ok(bucket.part, f"lifecycle: {_NO_MATTER} {bucket.aws('get-bucket-lifecycle-configuration')}")
+        yield ok(bucket.part, f"lifecycle: {MAY_NOT_LOOK} {bucket.aws('get-bucket-lifecycle-configuration')}")
         return
     if answer.unknown:
         yield ok(
@@ -74,25 +128,12 @@ def examine_lifecycle(bucket: Bucket) -> Iterator[Finding]:
     if days:
         yield ok(bucket.part, f"the bucket's lifecycle removes unfinished uploads after {days} days")
         return
-    rule = {
-        "ID": _RULE_ID,
-        "Status": "Enabled",
-        "Filter": {"Prefix": bucket.settings.prefix},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _DAYS},
-    }
-    command = bucket.aws("put-bucket-lifecycle-configuration", "lifecycle-configuration", {"Rules": [rule]})
     yield warning(
         bucket.part,
         "no lifecycle rule removes unfinished multipart uploads; what a killed program leaves costs money until its object is "
         "deleted",
-        f"{command} (this replaces the rules that are there; --fix keeps them)",
-        Repair(
-            f"{bucket.settings.shown}: add the lifecycle rule {_RULE_ID}: abort multipart uploads under "
-            f"'{bucket.settings.prefix}' that are {_DAYS} day old",
-            lambda: change(
-                bucket, "lifecycle", lambda present: add_rule(present, "LifecycleConfiguration", _rule(bucket))
-            ),
-        ),
+        _UNFINISHED.remedy(bucket),
+        _UNFINISHED.repair(bucket),
     )
 
 
@@ -148,16 +189,6 @@ def _abort_days(configuration: ET.Element | None, prefix: str) -> int:
 
 def _blocks_all(configuration: ET.Element | None) -> bool:
     return configuration is not None and all(configuration.findtext(f"{{*}}{name}") == "true" for name in _BLOCKS)
-
-
-def _rule(bucket: Bucket) -> str:
-    rule = ET.Element("Rule")
-    ET.SubElement(rule, "ID").text = _RULE_ID
-    ET.SubElement(ET.SubElement(rule, "Filter"), "Prefix").text = bucket.settings.prefix
-    ET.SubElement(rule, "Status").text = "Enabled"
-    abort = ET.SubElement(rule, "AbortIncompleteMultipartUpload")
-    ET.SubElement(abort, "DaysAfterInitiation").text = str(_DAYS)
-    return ET.tostring(rule, encoding="unicode")
 
 
 def _blocking(_present: ET.Element | None) -> ET.Element:

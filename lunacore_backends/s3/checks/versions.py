@@ -6,20 +6,23 @@ Follows the Amazon S3 API Reference, GetBucketVersioning, GetObjectLockConfigura
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from xml.etree import ElementTree as ET
 
-from lunacore.diagnosis import Repair, ok, problem, warning
-from lunacore_backends.s3.checks.configuration import add_rule, change
+from lunacore.diagnosis import ok, problem, warning
+from lunacore_backends.s3.checks.configuration import MAY_NOT_LOOK, LifecycleRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from xml.etree import ElementTree as ET
 
     from lunacore.diagnosis import Finding
     from lunacore_backends.s3.checks.bucket import Bucket
 
-_DAYS: Final = 1
-_RULE_ID: Final = "lunacore-older-records"
-_MAY_NOT_LOOK: Final = "the credentials may not look, which is as it should be; as an administrator, look with"
+_OLDER: Final = LifecycleRule(
+    "lunacore-older-records",
+    "NoncurrentVersionExpiration",
+    "NoncurrentDays",
+    "remove versions under '{prefix}' that were replaced {days} day ago",
+)
 
 
 def examine(bucket: Bucket) -> Iterator[Finding]:
@@ -31,7 +34,7 @@ def examine(bucket: Bucket) -> Iterator[Finding]:
     versioning = bucket.send("GET", query={"versioning": ""})
     if versioning.denied or lifecycle.denied:
         commands = f"{bucket.aws('get-bucket-versioning')}; {bucket.aws('get-bucket-lifecycle-configuration')}"
-        yield ok(bucket.part, f"versions and lifecycle: {_MAY_NOT_LOOK} {commands}")
+        yield ok(bucket.part, f"versions and lifecycle: {MAY_NOT_LOOK} {commands}")
         return
     found = versioning.xml() if versioning.fine else None
     status = "" if found is None else found.findtext("{*}Status", "")
@@ -101,25 +104,12 @@ def _removes_older(rules: ET.Element | None, prefix: str) -> bool:
 
 
 def _older_stay(bucket: Bucket) -> Finding:
-    rule = {
-        "ID": _RULE_ID,
-        "Status": "Enabled",
-        "Filter": {"Prefix": bucket.settings.prefix},
-        "NoncurrentVersionExpiration": {"NoncurrentDays": _DAYS},
-    }
-    command = bucket.aws("put-bucket-lifecycle-configuration", "lifecycle-configuration", {"Rules": [rule]})
     return warning(
         bucket.part,
         "the bucket keeps versions; a change removes the older one, but one that is interrupted leaves it, with keys that an "
         "erasure has dropped, until the record is deleted",
-        f"turn versions off, or: {command} (this replaces the rules that are there; --fix keeps them)",
-        Repair(
-            f"{bucket.settings.shown}: add the lifecycle rule {_RULE_ID}: remove versions under "
-            f"'{bucket.settings.prefix}' that were replaced {_DAYS} day ago",
-            lambda: change(
-                bucket, "lifecycle", lambda present: add_rule(present, "LifecycleConfiguration", _rule(bucket))
-            ),
-        ),
+        f"turn versions off, or: {_OLDER.remedy(bucket)}",
+        _OLDER.repair(bucket),
     )
 
 
@@ -136,13 +126,3 @@ def _prefix(rule: ET.Element) -> str:
         or rule.findtext("{*}Prefix")
         or ""
     )
-
-
-def _rule(bucket: Bucket) -> str:
-    rule = ET.Element("Rule")
-    ET.SubElement(rule, "ID").text = _RULE_ID
-    ET.SubElement(ET.SubElement(rule, "Filter"), "Prefix").text = bucket.settings.prefix
-    ET.SubElement(rule, "Status").text = "Enabled"
-    older = ET.SubElement(rule, "NoncurrentVersionExpiration")
-    ET.SubElement(older, "NoncurrentDays").text = str(_DAYS)
-    return ET.tostring(rule, encoding="unicode")
