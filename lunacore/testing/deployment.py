@@ -20,12 +20,14 @@ from lunacore.grants import Grants
 from lunacore.identity import Call, Identity, Role, Session
 from lunacore.keyring_source import KeyringSource
 from lunacore.lookup import Lookup
+from lunacore.testing.faults import FailingRecords, FailingTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lunacore.keyring import KeyPurpose
     from lunacore.stores import AuditSink, ExpiringStore, ObjectStore, RecordStore
+    from lunacore.testing.faults import FaultPlan
 
 ISSUER: Final = "https://app.example.com"
 START: Final = 1_800_000_000
@@ -101,6 +103,12 @@ def another_process(
         tokenizer=tokenizer,
         now=clock,
     )
+
+
+def failing_process(first: Deployment, plan: FaultPlan) -> Deployment:
+    """Another process, which the plan's faults befall at its calls of records and objects, counted together."""
+    records, objects = FailingRecords(first.records, plan), FailingTransfer(first.objects, plan)
+    return another_process(first, records=records, objects=objects)
 
 
 def stage_key(deployment: Deployment, purpose: KeyPurpose, *, active_from: int | None = None) -> int:

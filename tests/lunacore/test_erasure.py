@@ -15,7 +15,7 @@ from lunacore.outcomes import only
 from lunacore.records import Record, RecordState
 from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
-from lunacore.testing.deployment import START, Clock, another_process, open_in_memory, user
+from lunacore.testing.deployment import START, Clock, another_process, failing_process, open_in_memory, user
 from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
@@ -393,9 +393,7 @@ def test_a_crash_between_any_two_steps_is_made_good(nth: int, when: str, upload_
     deployment = open_in_memory(clock)
     access = issue(deployment, upload_until=upload_until)
     plan = FaultPlan(Fault("any", nth, when, crash))  # type: ignore[arg-type]
-    crashing = another_process(
-        deployment, records=FailingRecords(deployment.records, plan), objects=FailingTransfer(deployment.objects, plan)
-    )
+    crashing = failing_process(deployment, plan)
     if swept_only:
         clock.advance(WEEK)
     try:

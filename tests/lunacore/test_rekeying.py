@@ -27,8 +27,17 @@ from lunacore.rekeying import MAX_LEFTOVER, keyed_at
 from lunacore.segments import OpenedSegments, Purpose, SealingReader
 from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
-from lunacore.testing.deployment import START, Clock, another_process, application, open_in_memory, stage_key, user
-from lunacore.testing.faults import Crash, FailingObjects, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
+from lunacore.testing.deployment import (
+    START,
+    Clock,
+    another_process,
+    application,
+    failing_process,
+    open_in_memory,
+    stage_key,
+    user,
+)
+from lunacore.testing.faults import Crash, FailingObjects, FailingTransfer, Fault, FaultPlan, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -366,11 +375,7 @@ class TestRaces:
     def racing(self, deployment: Deployment, call: str, nth: int, action: object) -> Deployment:
         """A process during whose nth such call another one acts."""
         plan = FaultPlan(Fault(call, nth=nth, action=action))  # type: ignore[arg-type]
-        return another_process(
-            deployment,
-            records=FailingRecords(deployment.records, plan),
-            objects=FailingTransfer(deployment.objects, plan),
-        )
+        return failing_process(deployment, plan)
 
     @pytest.mark.parametrize(("call", "nth"), [("replace", 1), ("copy", 1), ("stat", 1), ("get", 2), ("replace", 2)])
     def test_an_erasure_meanwhile_wins(self, deployment: Deployment, clock: Clock, call: str, nth: int) -> None:
@@ -526,9 +531,7 @@ def test_a_crash_between_any_two_steps_loses_nothing(
     deployment = open_in_memory(clock)
     token = put(deployment, upload_until=START + 300, ttl=100 * DAY if afterwards == "expire" else None)
     plan = FaultPlan(Fault("any", nth, when, crash))
-    crashing = another_process(
-        deployment, records=FailingRecords(deployment.records, plan), objects=FailingTransfer(deployment.objects, plan)
-    )
+    crashing = failing_process(deployment, plan)
     try:
         rekey(crashing, token, deep=deep)
     except Crash:
@@ -561,9 +564,7 @@ def test_a_store_that_is_away_at_any_step_loses_nothing(nth: int, when: Literal[
     deployment = open_in_memory(clock)
     token = put(deployment)
     plan = FaultPlan(Fault("any", nth, when))
-    broken = another_process(
-        deployment, records=FailingRecords(deployment.records, plan), objects=FailingTransfer(deployment.objects, plan)
-    )
+    broken = failing_process(deployment, plan)
     try:
         rekey(broken, token, deep=deep)
     except StoreUnavailable:
@@ -590,9 +591,7 @@ def test_a_sweep_that_crashes_at_any_step_loses_nothing(
         rekey(deployment, token)
     clock.advance(DAY)
     plan = FaultPlan(Fault("any", nth, when, crash))
-    crashing = another_process(
-        deployment, records=FailingRecords(deployment.records, plan), objects=FailingTransfer(deployment.objects, plan)
-    )
+    crashing = failing_process(deployment, plan)
     try:
         sweep(crashing)
     except Crash:
