@@ -6,9 +6,8 @@ Users log in on the provider's pages. The proxies run the configuration that the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt
@@ -23,18 +22,15 @@ from tests.servers.auth_application import AuthApplication
 from tests.servers.auth_proxy import CLIENT_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.servers.auth_proxy import AuthProxy
     from tests.servers.oidc_provider import OIDCProvider
+    from tests.servers.startable import Startable
 
 pytestmark = pytest.mark.xdist_group("auth_proxies")
 
 VALUE = b"4111 1111 1111 1111"
-
-
-class Running(Protocol):
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 @frozen
@@ -97,9 +93,6 @@ class User:
         return self.client.get(ticket["downloadUrl"], headers=ticket["headers"]).content
 
 
-Make = Callable[[TokenizerServer, NotesApplication], tuple["AuthProxy", list[Running]]]
-
-
 @pytest.fixture(scope="session", params=[pytest.param("apache", marks=pytest.mark.long), "nginx"])
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, oidc_provider: OIDCProvider
@@ -110,8 +103,8 @@ def place(
     folder = tmp_path_factory.mktemp(kind)
     server = TokenizerServer(folder)
     application = NotesApplication(server.url, lambda: {"authorization": f"Bearer {credential()}"})
-    running: list[Running] = [application]
-    proxy: AuthProxy
+    running: list[Startable] = [application]
+    proxy: apache.Apache | nginx.Nginx
     behind = {"application": application.url, "tokenizer": server.url}
     if kind == "apache":
         proxy = apache.Apache(folder, oidc_provider, **behind)
@@ -139,8 +132,7 @@ def place(
     application.trust(oidc_provider.url, CLIENT_ID, httpx.get(oidc_provider.jwks, timeout=30).json())
     with ExitStack() as stack:
         for one in running:
-            one.start()
-            stack.callback(one.stop)
+            stack.enter_context(one)
         stack.enter_context(server)
         yield Place(proxy, oidc_provider, server, application, stack.enter_context(ExitStack()))
 

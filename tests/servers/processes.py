@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
+
+from tests.servers.startable import Startable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,24 +101,15 @@ class ServerProcess:
         raise RuntimeError(f"{self._command[0]} did not start:\n{self.log}")
 
 
-class Server:
-    """A server that is one process, which it makes as ``_process``; as a context manager it runs in the block."""
+class Server(Startable):
+    """A server that is one process, which it makes as ``_process``."""
 
     _process: ServerProcess
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def start(self) -> None:
-        """Start, and return when the server answers."""
         self._process.start()
 
     def stop(self) -> None:
-        """End the process; what it has on disk stays."""
         self._process.stop()
 
     def pause(self) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from tests.servers.startable import Startable
 
 if TYPE_CHECKING:
     from http.server import HTTPServer
     from wsgiref.types import WSGIApplication
 
 
-class ServedInThread:
-    """Lets a server serve from ``start`` to ``stop``, or as a context manager; it takes connections as soon as it is made.
+class ServedInThread(Startable):
+    """A server that serves in a thread; it takes connections as soon as it is made.
 
     Attributes:
         port: where it listens.
@@ -23,13 +25,6 @@ class ServedInThread:
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         self.port = server.server_port
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         self._thread.start()
