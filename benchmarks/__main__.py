@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Each in a module of its own, which is loaded when it is asked for, as are the plots: what they need takes seconds to load.
 GROUPS: Final = {
     "core": "core",
+    "profile": "profiling",
     "http": "serving",
     "growth": "growth",
     "workers": "scaling",

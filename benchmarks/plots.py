@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from benchmarks import browsing, growth, memory, report, rewrapping, serving, tokenizing, transfer
+from benchmarks import browsing, growth, memory, profiling, report, rewrapping, serving, tokenizing, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +48,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
     drawings: dict[str, tuple[str, Callable[[Sequence[Section]], Sheet]]] = {
         "core": ("core", _core),
         "core-parts": ("core", _parts),
+        "profile": ("profile", _profile),
         "http": ("http", _http),
         "growth": ("growth", _growth),
         "workers": ("workers", _workers),
@@ -115,6 +116,13 @@ def _parts(sections: Sequence[Section]) -> Sheet:
 def _part_colour(name: str) -> Any:  # noqa: ANN401 - matplotlib's colours
     names = list(dict.fromkeys(one for names in tokenizing.PARTS.values() for one in names))
     return mpl.colormaps["tab20"](names.index(name)) if name in names else GREY
+
+
+def _profile(sections: Sequence[Section]) -> Sheet:
+    (section,) = sections
+    sheet, axes = plt.subplots(figsize=(9, 1.8 + 0.3 * len(section.subjects)))
+    _bars(axes, section, profiling.TIME, section.subjects, f"{section.title}: µs, less is better")
+    return sheet
 
 
 def _http(sections: Sequence[Section]) -> Sheet:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import load, planning, processes, report, s3_servers
+from benchmarks import load, planning, processes, profiling, report, s3_servers
 from benchmarks.figures import Book, Ratio, Section
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,23 @@ def test_core(tmp_path: Path) -> None:
     for name in ("mint a token", "seal a record", "open a record", "check a grant", "write an audit line", "tokenize"):
         assert name in measured
     assert {"presign: LunaCore", "presign: botocore", "presign: minio-py"} <= set(measured)
+
+
+@pytest.mark.long
+def test_profile(tmp_path: Path) -> None:
+    (section,) = results(tmp_path, "profile")["sections"]
+    shares = {one["subject"]: one["median"] for one in section["figures"] if one["quantity"] == profiling.SHARE}
+    assert sum(shares.values()) == pytest.approx(100)
+
+
+def test_a_profile_knows_every_part_of_the_program() -> None:
+    for package in ("lunacore", "lunacore_backends", "lunacore_http"):
+        for file in (ROOT / package).rglob("*.py"):
+            assert profiling.area_of(str(file)) not in (None, profiling.ELSEWHERE)
+    assert profiling.area_of(str(ROOT / "lunacore" / "grants.py")) == "grants, rate limits"
+    assert profiling.area_of("/lunacore_backends/sqlite_database.py") == "SQLite: read grants and records"
+    assert profiling.area_of("<attrs generated methods lunacore.identity.Session>") is None
+    assert profiling.area_of(json.__file__) is None
 
 
 @pytest.mark.long
@@ -233,7 +250,7 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
     ended = run(tmp_path, "cores")
     assert ended.returncode == 1
     assert "'cores'" in ended.stderr
-    assert "core, http, growth, workers" in ended.stderr
+    assert "core, profile, http, growth, workers" in ended.stderr
 
 
 def test_a_request_goes_over_the_wire_as_http() -> None:
