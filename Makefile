@@ -27,6 +27,10 @@ LOCK_FLAGS ?=
 # uv, which has certificates of its own, trusts those of the system, as pip does.
 export UV_SYSTEM_CERTS := true
 
+# Tests start hundreds of programs. With bytecode at hand, each starts in a third of the time.
+export UV_COMPILE_BYTECODE := true
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

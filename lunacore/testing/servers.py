@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ _SERVE: Final = (
     "import json, sys; from lunacore.config import Config; from lunacore_http.server import serve; "
     "serve(Config.from_mapping(json.loads(sys.argv[1]), {}), started=lambda: print('started', flush=True))"
 )
+# Below those from which systems take ports for connections: 32768 on Linux, 49152 elsewhere (RFC 6335, section 6).
+_PORTS: Final = range(20_000, 32_000)
 _STARTED: Final = "started\n"
 
 
@@ -185,7 +188,9 @@ def _peak_memory(pid: str) -> int:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on, and that no connection is given by the system in the meantime."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
