@@ -61,7 +61,7 @@ class _Server:
         try:
             self._await_start(self.process)
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
