@@ -252,7 +252,8 @@ def _selected(arguments: argparse.Namespace, deployment: Deployment) -> Iterator
         yield _Label(deployment, tenant, label_of(arguments.label))
     else:
         age = durations.parse(arguments.older_than, "--older-than")
-        yield _Older(deployment, tenant, int(deployment.now()) - age)
+        # Nothing is older than the epoch, and receipts write no date before it.
+        yield _Older(deployment, tenant, max(0, int(deployment.now()) - age))
 
 
 @contextmanager
