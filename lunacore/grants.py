@@ -1,7 +1,8 @@
 """Grants: short-lived permissions of one session for one token, to store it or to read it.
 
 A grant lies in an expiring store under HMAC(grant key, tenant ‖ session issuer ‖ session id ‖ type ‖ token), so the store tells
-nothing about tokens or sessions. Two marks of a session are read beside its grants: *ended* voids all of them for good; the
+nothing about tokens or sessions. Its value carries a tag under a key that the store does not have, over the name as well: what
+the store made up or moved is no grant. Two marks of a session are read beside its grants: *ended* voids all of them for good; the
 *epoch* changes when all of a session's grants are revoked, and grants of an earlier epoch are void. Both outlive every grant that
 they void (``docs/spec/grants.md``).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import struct
 from enum import StrEnum
 from functools import lru_cache, reduce
+from itertools import cycle
 from operator import xor
 from typing import TYPE_CHECKING, Final
 
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 EPOCH_BYTES: Final = 16
 NO_EPOCH: Final = bytes(EPOCH_BYTES)
 
-_GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ")
-_FORMAT_VERSION: Final = 1
+_TAG_BYTES: Final = 16
+_TAGGED = struct.Struct(f">B{EPOCH_BYTES}sQ")
+_GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ{_TAG_BYTES}s")
+_FORMAT_VERSION: Final = 2
 _ENDED: Final = b"\x01"
 _SLACK: Final = 60  # seconds by which marks outlive what they void, for clocks that differ
 
@@ -88,21 +92,24 @@ class Grants:
         ended, epoch = _read_marks(self.store.get(names.marks, now))
         if ended:
             raise Conflict("the session has ended; let the user log in again and grant to the new session")
-        value = _GRANT.pack(_FORMAT_VERSION, epoch or NO_EPOCH, expires)
-        self.store.put(
-            [Entry(names.active.grant(kind, token), value, expires) for token in tokens for kind in types], now
-        )
+        tags, granted_in = names.active.tags, epoch or NO_EPOCH
+        given = [names.active.grant(kind, token) for token in tokens for kind in types]
+        self.store.put([Entry(name, _write_grant(tags, name, granted_in, expires), expires) for name in given], now)
 
     def expiries(self, session: Session, tokens: Sequence[bytes], kind: GrantType, *, now: int) -> list[int | None]:
         """For each (canonical) token, the Unix second at which its live grant ends; None where there is none."""
         names = self._names(session)
         wanted = [one.grant(kind, token) for token in tokens for one in names.versions]
         found = self.store.get([*names.marks, *wanted], now)
-        marks, width = len(names.marks), len(names.versions)
+        marks, versions = len(names.marks), names.versions
         ended, epoch = _read_marks(found[:marks])
         if ended:
             return [None] * len(tokens)
-        return [_latest(found[at : at + width], epoch, now) for at in range(marks, len(found), width)]
+        ends = [
+            None if value is None else _read_grant(one.tags, name, value, epoch, now)
+            for one, name, value in zip(cycle(versions), wanted, found[marks:], strict=False)
+        ]
+        return ends if len(versions) == 1 else _latest_of_each(ends, len(versions))
 
     def revoke(self, session: Session, tokens: Sequence[bytes]) -> None:
         """Void the session's grants of every type for these (canonical) tokens."""
@@ -137,17 +144,18 @@ class _SessionNames:
     __slots__ = ("active", "marks", "versions")
 
     def __init__(self, session: Session, keys_: Sequence[SessionKeys]) -> None:
-        self.versions = tuple(_Names(one.grant, session) for one in keys_)
+        self.versions = tuple(_Names(one.grant, session, _tags_of(one.grant_tag)) for one in keys_)
         self.active = self.versions[0]
         self.marks = tuple(mark for one in self.versions for mark in one.marks)
 
 
 class _Names:
-    """The same under one version of the grant key."""
+    """The same under one version of the session key; ``tags`` makes the tags of what lies under these names."""
 
-    __slots__ = ("_mac", "marks")
+    __slots__ = ("_mac", "marks", "tags")
 
-    def __init__(self, grant_key: bytes, session: Session) -> None:
+    def __init__(self, grant_key: bytes, session: Session, tags: SharedMac) -> None:
+        self.tags = tags
         self._mac = SharedMac(grant_key, session.tenant.encode(), session.issuer.encode(), session.id.encode())
         self.marks = self._mac.of(b"ended"), self._mac.of(b"epoch")
 
@@ -164,20 +172,36 @@ class _Names:
 _names_of = lru_cache(maxsize=REMEMBERED)(_SessionNames)
 
 
-def _latest(values: Sequence[bytes | None], epoch: bytes | None, now: int) -> int | None:
-    expiries = [expiry for value in values if value and (expiry := _read_grant(value, epoch, now))]
-    return max(expiries, default=None)
+@lru_cache(maxsize=8)  # the session keys that are not retired: one, two or three while they rotate
+def _tags_of(tag_key: bytes) -> SharedMac:
+    return SharedMac(tag_key)
 
 
-def _read_grant(value: bytes, epoch: bytes | None, now: int) -> int | None:
+def _latest_of_each(ends: Sequence[int | None], width: int) -> list[int | None]:
+    """What counts of the ``width`` values that each token may have, one under each version of the session key."""
+    portions = (ends[at : at + width] for at in range(0, len(ends), width))
+    return [max((expires for expires in portion if expires is not None), default=None) for portion in portions]
+
+
+def _write_grant(tags: SharedMac, name: bytes, epoch: bytes, expires: int) -> bytes:
+    tagged = _TAGGED.pack(_FORMAT_VERSION, epoch, expires)
+    return tagged + _tag(tags, name, tagged)
+
+
+def _read_grant(tags: SharedMac, name: bytes, value: bytes, epoch: bytes | None, now: int) -> int | None:
     if len(value) != _GRANT.size:
         return None
-    version, granted_in, expires = _GRANT.unpack(value)
-    if version != _FORMAT_VERSION or expires <= now:
+    version, granted_in, expires, tag = _GRANT.unpack(value)
+    if version != _FORMAT_VERSION or not keys.equal(_tag(tags, name, value[: _TAGGED.size]), tag):
         return None
-    if epoch is not None and not keys.equal(granted_in, epoch):
+    if expires <= now or (epoch is not None and not keys.equal(granted_in, epoch)):
         return None
     return int(expires)
+
+
+def _tag(tags: SharedMac, name: bytes, tagged: bytes) -> bytes:
+    """What shows that a value is the tokenizer's: whoever can write to the store sees the names that it is asked for."""
+    return tags.of(name, tagged)[:_TAG_BYTES]
 
 
 def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:

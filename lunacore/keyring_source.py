@@ -46,6 +46,7 @@ class SessionKeys:
 
     version: int
     grant: bytes = field(repr=False)
+    grant_tag: bytes = field(repr=False)
     fingerprint: bytes = field(repr=False)
     session_hash: bytes = field(repr=False)
     signing: bytes = field(repr=False)
@@ -284,6 +285,7 @@ def _session_keys(version: int, secret: bytes) -> SessionKeys:
     return SessionKeys(
         version=version,
         grant=keys.expand(secret, "grant"),
+        grant_tag=keys.expand(secret, "grant-tag"),
         fingerprint=keys.expand(secret, "session-fingerprint"),
         session_hash=keys.expand(secret, "session-hash"),
         signing=keys.expand(secret, "session-signing"),

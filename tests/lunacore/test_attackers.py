@@ -19,12 +19,14 @@ from lunacore.identity import Call, operator
 from lunacore.outcomes import attempt, only
 from lunacore.records import Record, RecordType, ValueFormat
 from lunacore.segments import OpenedSegments, Purpose
+from lunacore.stores import Entry
 from lunacore.testing.deployment import START, Clock, application, open_in_memory, user
 from lunacore.tickets import NewValue
 from lunacore.vault import Vault
+from lunacore_backends.memory import MemoryGrants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from lunacore.tokens import Token
@@ -217,6 +219,14 @@ class TestRecordsAndKeyring:
         assert only(deployment.tokenizer.access(OPERATOR, [access.token])).store_key == access.store_key
 
 
+class HostileGrants(MemoryGrants):
+    """A store of grants that is the attacker's: it notes what it is asked for and what it answers."""
+
+    def get(self, keys: Sequence[bytes], now: int) -> list[bytes | None]:
+        self.asked, self.answered = keys, super().get(keys, now)
+        return self.answered
+
+
 class TestTokens:
     """Whoever has the application's database has all its tokens."""
 
@@ -246,6 +256,23 @@ class TestTokens:
         granted = deployment.tokenizer.verify(application(), owner, database[:1])
         assert granted == [False]  # its own, but nothing was uploaded yet
         assert not isinstance(deployment.tokenizer.detokenize(user("owner"), database[:1])[0], LunaCoreError)
+
+    def test_whoever_holds_the_store_of_grants_cannot_put_a_grant_there(
+        self, deployment: Deployment, database: list[Token]
+    ) -> None:
+        """It sees the name that is looked for, and has values that the tokenizer wrote for a token of the thief's own."""
+        thief, grants = user("thief"), HostileGrants()
+        deployment.tokenizer.grants.store = grants
+        own = only(deployment.tokenizer.tokenize(thief, [NewValue()])).token
+        assert not isinstance(only(deployment.tokenizer.detokenize(thief, [own])), LunaCoreError)
+        (_, _, genuine) = grants.answered
+        assert genuine is not None
+        for planted in (genuine, genuine[:25], genuine[:25] + bytes(16), b"\x01" + genuine[1:25]):
+            attempt(deployment.tokenizer.detokenize, thief, database[:1])
+            grants.put([Entry(grants.asked[-1], planted, START + 600)], START)
+            outcomes = deployment.tokenizer.detokenize(thief, database[:1])
+            assert grants.answered[-1] == planted
+            assert isinstance(outcomes[0], GrantMissing)
 
     def test_an_application_reads_nothing_unless_it_may(self, deployment: Deployment, database: list[Token]) -> None:
         with pytest.raises(RoleForbidden):

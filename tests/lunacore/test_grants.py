@@ -19,11 +19,16 @@ from lunacore.errors import Conflict, SessionMismatch
 from lunacore.grants import GrantLimits, Grants, GrantType
 from lunacore.identity import Session
 from lunacore.keyring import KeyPurpose
+from lunacore.keys import SharedMac
 from lunacore.sessions import check_session_hash, session_fingerprint, session_hash
+from lunacore.stores import Entry
 from lunacore.testing.deployment import START, Clock, another_process, open_in_memory, stage_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lunacore.deployment import Deployment
+    from lunacore.stores import ExpiringStore
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 DOCUMENT = json.loads((VECTORS / "grants.json").read_bytes())
@@ -31,6 +36,7 @@ SESSION = Session("default", "issuer", "session")
 TOKEN = b"lunasec-01234567-89ab-4cde-8f01-23456789abcd"
 OTHER_TOKEN = TOKEN[:-1] + b"e"
 HOUR = 3600
+VALUE_BYTES = 41
 
 
 def named(group: str) -> list[Any]:
@@ -54,7 +60,8 @@ def test_identifier_vectors(vector: dict[str, Any]) -> None:
     secret = bytes.fromhex(vector["session_key"])
     grant_key = keys.expand(secret, "grant")
     assert grant_key.hex() == vector["grant_key"]
-    names = grants_module._Names(grant_key, session)
+    assert keys.expand(secret, "grant-tag").hex() == vector["grant_tag_key"]
+    names = grants_module._Names(grant_key, session, SharedMac(grant_key))
     for kind in GrantType:
         assert names.grant(kind, vector["token"].encode()).hex() == vector[kind.value]
     assert names.ended().hex() == vector["ended"]
@@ -76,19 +83,29 @@ def test_reading_vectors(vector: dict[str, Any]) -> None:
     marks = [mark for epoch in vector["epochs"] for mark in (None, bytes.fromhex(epoch))]
     ended, epoch = grants_module._read_marks(marks)
     assert not ended
-    value = bytes.fromhex(vector["value"])
-    assert grants_module._read_grant(value, epoch, vector["now"]) == vector.get("expires")
+    tags, key, value = SharedMac(bytes.fromhex(vector["tag_key"])), vector["key"], vector["value"]
+    found = grants_module._read_grant(tags, bytes.fromhex(key), bytes.fromhex(value), epoch, vector["now"])
+    assert found == vector.get("expires")
+
+
+@pytest.mark.parametrize("vector", named("valid"))
+def test_writing_vectors(vector: dict[str, Any]) -> None:
+    tags, key, value = SharedMac(bytes.fromhex(vector["tag_key"])), vector["key"], bytes.fromhex(vector["value"])
+    written = grants_module._write_grant(tags, bytes.fromhex(key), value[1:17], int.from_bytes(value[17:25], "big"))
+    assert written == value
 
 
 @pytest.mark.parametrize("vector", named("invalid"))
 def test_every_invalid_vector_names_its_layer(vector: dict[str, Any]) -> None:
-    value = bytes.fromhex(vector["value"])
+    tag_key, key, value = (bytes.fromhex(vector[name]) for name in ("tag_key", "key", "value"))
     layer = "epoch"
-    if len(value) != 25:
+    if len(value) != VALUE_BYTES:
         layer = "size"
-    elif value[0] != 1:
+    elif value[0] != 2:
         layer = "version"
-    elif int.from_bytes(value[17:], "big") <= vector["now"]:
+    elif keys.mac(tag_key, key, value[:25])[:16] != value[25:]:
+        layer = "tag"
+    elif int.from_bytes(value[17:25], "big") <= vector["now"]:
         layer = "expiry"
     assert layer == vector["layer"]
 
@@ -163,6 +180,128 @@ class TestLifetimes:
         grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + longest)
         grants.revoke_all(SESSION, now=START)
         assert all(expiry(grants, START + moment) is None for moment in (0, longest - 1, longest, longest + 120))
+
+
+class Watched:
+    """A store of grants in the hands of an attacker, who sees what it is asked for and can put anything there."""
+
+    def __init__(self, store: ExpiringStore) -> None:
+        self._store = store
+        self.asked: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, wanted: Sequence[bytes], now: int) -> list[bytes | None]:
+        self.asked = list(wanted)
+        return self._store.get(wanted, now)
+
+    def held(self, name: bytes) -> bytes:
+        (value,) = self._store.get([name], START)
+        assert value is not None
+        return value
+
+    def plant(self, name: bytes, value: bytes) -> None:
+        self._store.put([Entry(name, value, START + HOUR)], START)
+
+
+class TestForgery:
+    @pytest.fixture
+    def store(self, deployment: Deployment) -> Watched:
+        return Watched(deployment.grants)
+
+    @pytest.fixture
+    def grants(self, deployment: Deployment, store: Watched) -> Grants:
+        limits = deployment.tokenizer.grants.limits
+        return Grants(store, deployment.keyring, limits, random=os.urandom)
+
+    def name_asked(self, grants: Grants, store: Watched, token: bytes = TOKEN, session: Session = SESSION) -> bytes:
+        """What the tokenizer looks for to let the session read the token."""
+        grants.expiries(session, [token], GrantType.READ, now=START)
+        return store.asked[-1]
+
+    @pytest.mark.parametrize("tag", [b"", bytes(16), os.urandom(16)], ids=["none", "zeros", "random"])
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_a_value_that_was_made_up_is_no_grant(
+        self, grants: Grants, store: Watched, version: int, tag: bytes
+    ) -> None:
+        name = self.name_asked(grants, store)
+        store.plant(name, bytes([version]) + bytes(16) + (START + HOUR).to_bytes(8, "big") + tag)
+        assert expiry(grants, START) is None
+
+    def test_a_value_is_no_grant_under_any_other_name(self, grants: Grants, store: Watched) -> None:
+        """Neither of another token, nor of another session, nor of the other type."""
+        others = [(OTHER_TOKEN, SESSION), (TOKEN, Session("default", "issuer", "other"))]
+        names = [self.name_asked(grants, store, *one) for one in others]
+        grants.expiries(SESSION, [TOKEN], GrantType.STORE, now=START)
+        names.append(store.asked[-1])
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        own = store.held(self.name_asked(grants, store))
+        for name in names:
+            store.plant(name, own)
+        for token, session in others:
+            assert grants.expiries(session, [token], GrantType.READ, now=START) == [None]
+        assert expiry(grants, START, kind=GrantType.STORE) is None
+        assert expiry(grants, START) == START + HOUR
+
+    def test_no_bit_of_a_value_can_be_changed(self, grants: Grants, store: Watched) -> None:
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        name = self.name_asked(grants, store)
+        good = store.held(name)
+        assert len(good) == VALUE_BYTES
+        for bit in range(8 * len(good)):
+            store.plant(name, (int.from_bytes(good, "big") ^ 1 << bit).to_bytes(len(good), "big"))
+            assert expiry(grants, START) is None
+        store.plant(name, good)
+        assert expiry(grants, START) == START + HOUR
+
+    def test_a_value_is_bound_to_its_epoch(self, grants: Grants, store: Watched) -> None:
+        """Nor can what was revoked be moved into the epoch that stands there now."""
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        grants.revoke_all(SESSION, now=START)
+        name = self.name_asked(grants, store)
+        old, epoch = store.held(name), store.held(store.asked[1])
+        assert expiry(grants, START) is None
+        store.plant(name, old[:1] + epoch + old[17:])
+        assert expiry(grants, START) is None
+
+    def test_forged_marks_only_void(self, grants: Grants, store: Watched) -> None:
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        self.name_asked(grants, store)
+        ended, epoch, _ = store.asked
+        for mark in (epoch, ended):
+            store.plant(mark, os.urandom(16))
+            assert expiry(grants, START) is None
+            assert grants.expiries(SESSION, [OTHER_TOKEN], GrantType.READ, now=START) == [None]
+
+    def test_what_was_once_given_can_be_put_back(self, grants: Grants, store: Watched) -> None:
+        """Not prevented, as the threat model says: a tag does not tell that a mark was deleted or a value put back."""
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        name = self.name_asked(grants, store)
+        given = store.held(name)
+        grants.revoke(SESSION, [TOKEN])
+        grants.end(SESSION, now=START)
+        assert expiry(grants, START) is None
+        store.delete([store.asked[0]])
+        store.plant(name, given)
+        assert expiry(grants, START) == START + HOUR
+        assert expiry(grants, START + HOUR) is None
+
+    def test_a_value_counts_under_its_own_key_alone(
+        self, deployment: Deployment, grants: Grants, store: Watched
+    ) -> None:
+        """While session keys rotate a token has a name under each; what lies under one is no grant under the other."""
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + 10)
+        stage_key(deployment, KeyPurpose.SESSION, active_from=START + HOUR)
+        deployment.keyring.refresh()
+        assert expiry(grants, START) == START + 10
+        active, staged = store.asked[-2:]
+        value = store.held(active)
+        store.delete([active])
+        store.plant(staged, value)
+        assert expiry(grants, START) is None
+        store.plant(active, value)
+        assert expiry(grants, START) == START + 10
 
 
 class TestRotation:

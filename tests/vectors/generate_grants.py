@@ -47,6 +47,7 @@ def identifiers(session_key: bytes, tenant: str, issuer: str, session: str, toke
         "session": session,
         "token": token,
         "grant_key": grant.hex(),
+        "grant_tag_key": derived(session_key, "grant-tag").hex(),
         "store_token": mac(grant, *who, b"store_token", token.encode()).hex(),
         "read_token": mac(grant, *who, b"read_token", token.encode()).hex(),
         "ended": mac(grant, *who, b"ended").hex(),
@@ -56,13 +57,31 @@ def identifiers(session_key: bytes, tenant: str, issuer: str, session: str, toke
     }
 
 
-def value(epoch: bytes, expires: int, version: int = 1) -> bytes:
-    return bytes([version]) + epoch + expires.to_bytes(8, "big")
+def key_of(kind: bytes, token: str = TOKEN, session_key: bytes = SESSION_KEY) -> bytes:
+    """The key of an entry of one session."""
+    return mac(
+        derived(session_key, "grant"), b"default", b"https://app.example.com", b"session-1", kind, token.encode()
+    )
+
+
+READ = key_of(b"read_token")
+TAG_KEY = derived(SESSION_KEY, "grant-tag")
+
+
+def value(epoch: bytes, expires: int, version: int = 2, *, key: bytes = READ, tag_key: bytes = TAG_KEY) -> bytes:
+    tagged = bytes([version]) + epoch + expires.to_bytes(8, "big")
+    return tagged + mac(tag_key, key, tagged)[:16]
+
+
+def changed(at: int, good: bytes) -> bytes:
+    return good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
 
 
 def reading(name: str, stored: bytes, epochs: list[bytes], expires: int | None, layer: str | None = None) -> Vector:
     vector: Vector = {
         "name": name,
+        "tag_key": TAG_KEY.hex(),
+        "key": READ.hex(),
         "value": stored.hex(),
         "epochs": [epoch.hex() for epoch in epochs],
         "now": NOW,
@@ -72,8 +91,9 @@ def reading(name: str, stored: bytes, epochs: list[bytes], expires: int | None, 
 
 def main() -> None:
     alive = NOW + 900
+    good = value(NONE, alive)
     vectors = {
-        "format": "LunaCore grants, version 1 (docs/spec/grants.md)",
+        "format": "LunaCore grants, version 2 (docs/spec/grants.md)",
         "identifiers": [
             identifiers(SESSION_KEY, "default", "https://app.example.com", "session-1", TOKEN),
             identifiers(SESSION_KEY, "default", "https://app.example.com", "session-2", TOKEN),
@@ -92,10 +112,45 @@ def main() -> None:
         ],
         "invalid": [
             reading("empty", b"", [], None, "size"),
-            reading("cut-by-one", value(NONE, alive)[:-1], [], None, "size"),
-            reading("one-byte-more", value(NONE, alive) + b"\0", [], None, "size"),
+            reading("cut-by-one", good[:-1], [], None, "size"),
+            reading("one-byte-more", good + b"\0", [], None, "size"),
+            reading("as-version-1-had-it", b"\x01" + good[1:25], [], None, "size"),
             reading("version-0", value(NONE, alive, version=0), [], None, "version"),
-            reading("version-2", value(NONE, alive, version=2), [], None, "version"),
+            reading("version-1-with-a-tag", value(NONE, alive, version=1), [], None, "version"),
+            reading("version-3", value(NONE, alive, version=3), [], None, "version"),
+            reading("a-tag-of-zeros", good[:25] + bytes(16), [], None, "tag"),
+            reading("first-bit-of-the-tag", changed(25, good), [], None, "tag"),
+            reading("last-bit-of-the-tag", changed(40, good), [], None, "tag"),
+            reading("a-later-expiry", value(NONE, NOW)[:17] + good[17:25] + value(NONE, NOW)[25:], [], None, "tag"),
+            reading("another-epoch", good[:1] + EPOCH + good[17:], [EPOCH], None, "tag"),
+            reading("copied-from-the-store-grant", value(NONE, alive, key=key_of(b"store_token")), [], None, "tag"),
+            reading(
+                "copied-from-another-token",
+                value(NONE, alive, key=key_of(b"read_token", TOKEN[:-1] + "e")),
+                [],
+                None,
+                "tag",
+            ),
+            reading(
+                "copied-from-another-session-key",
+                value(
+                    NONE,
+                    alive,
+                    key=key_of(b"read_token", session_key=OTHER_KEY),
+                    tag_key=derived(OTHER_KEY, "grant-tag"),
+                ),
+                [],
+                None,
+                "tag",
+            ),
+            reading(
+                "under-another-session-key",
+                value(NONE, alive, tag_key=derived(OTHER_KEY, "grant-tag")),
+                [],
+                None,
+                "tag",
+            ),
+            reading("under-the-grant-key", value(NONE, alive, tag_key=derived(SESSION_KEY, "grant")), [], None, "tag"),
             reading("expired-this-second", value(NONE, NOW), [], None, "expiry"),
             reading("expired-long-ago", value(NONE, 1), [], None, "expiry"),
             reading("granted-before-a-revocation", value(NONE, alive), [EPOCH], None, "epoch"),

@@ -130,6 +130,7 @@ def main() -> None:
             expansion("record-outer", ROOT, "record-outer", bytes(range(32))),
             expansion("canary", ROOT, "canary"),
             expansion("grant", SESSION, "grant"),
+            expansion("grant-tag", SESSION, "grant-tag"),
             expansion("session-fingerprint", SESSION, "session-fingerprint"),
             expansion("session-hash", SESSION, "session-hash"),
             expansion("session-signing", SESSION, "session-signing"),
