@@ -73,9 +73,15 @@ def open_gateway(config: Config, keys: GatewayKeys) -> falcon.App[Request, Respo
     """Open the object store, and the gateway over it: nothing else of the deployment, and no key but ``keys``.
 
     Raises:
-        ConfigError: a setting is wrong, or the objects are served by their own store.
+        ConfigError: a setting is wrong or missing, or the objects are served by their own store.
         StoreUnavailable: the object store cannot be reached.
     """
+    # The tokenizer's default is a folder of its data directory. On a machine of its own the gateway would make an empty one.
+    if not config.tokenizer.objects:
+        raise ConfigError(
+            "tokenizer.objects is missing; name the folder that holds the tokenizer's objects, as in "
+            "file:///srv/lunacore/objects (objects in the tokenizer's data directory, if it names none)"
+        )
     objects: Any = Opening(config, time.time, os.urandom).objects(keys)
     if not isinstance(objects, SealedObjects):
         raise ConfigError("tokenizer.objects: this object store serves its objects itself; it needs no gateway")

@@ -190,6 +190,16 @@ def _request(method: str, url: str, headers: dict[str, str], body: bytes | None 
         connection.close()
 
 
+def test_a_gateway_without_objects_is_refused_and_makes_none(lunacore: Lunacore, tmp_path: Path) -> None:
+    lunacore.ok("keys", "init")
+    lunacore.ok("keys", "export-gateway", "gateway.key")
+    environ = _addresses() | {"LUNACORE_GATEWAY_KEY": "gateway.key", "LUNACORE_TOKENIZER_DATA_DIR": "gateway-data"}
+    ended = lunacore("gateway", environ=environ)
+    assert (ended.code, ended.out) == (3, b"")
+    assert "tokenizer.objects is missing; name the folder" in ended.err
+    assert not (tmp_path / "gateway-data").exists()
+
+
 def test_a_gateway_without_or_with_a_wrong_key_is_refused(lunacore: Lunacore) -> None:
     ended = lunacore("gateway")
     assert ended.code == 3
