@@ -43,6 +43,7 @@ class Action(StrEnum):
     KEYS_EXPORT = "keys.export"
     KEYS_ROTATE = "keys.rotate"
     KEYS_REWRAP = "keys.rewrap"
+    KEYS_MOVE = "keys.move"
     KEYS_RETIRE = "keys.retire"
     KEYS_RESEAL = "keys.reseal"
     KEYS_BACKUP = "keys.backup"

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from lunacore import durations
+from lunacore.audit import Action, AuditEvent
 from lunacore.deployment import DEFAULT_TENANT
 from lunacore.errors import LunaCoreError, TokenNotFound
 from lunacore.identity import Call, operator
@@ -69,6 +70,7 @@ def add_to(family: Commands) -> None:
         "tokens", metavar="TOKEN", nargs="+", help="a token; - to read them from standard input, one on each line"
     )
     move.add_argument("--tenant", metavar="NAME", default=DEFAULT_TENANT, help="tenant of the tokens (default)")
+    _add_reason(move)
 
     retire = add_command(family, "retire", _retire, "remove an older key that nothing needs any more, for good")
     retire.add_argument("purpose", metavar="PURPOSE", choices=_PURPOSES, help=", ".join(_PURPOSES))
@@ -145,6 +147,7 @@ def _move(arguments: argparse.Namespace) -> Exit:
         configuration.opened(configuration.load(arguments)) as deployment,
         progress.shown("move", None, " tokens") as bar,
     ):
+        deployment.audit.write([_move_event(deployment, arguments)])
         lookup = deployment.tokenizer.lookup
         while batch := list(islice(tokens, DEFAULT_BATCH)):
             for presented in lookup.present_each(arguments.tenant, batch):
@@ -158,6 +161,14 @@ def _move(arguments: argparse.Namespace) -> Exit:
     if problems:
         print(f"{problems:>10}  malformed, or with a record that cannot be read now")
     return Exit.FAILED if problems else Exit.DONE
+
+
+def _move_event(deployment: Deployment, arguments: argparse.Namespace) -> AuditEvent:
+    call = Call(operator(arguments.tenant), reason=arguments.reason)
+    version = deployment.keyring.tenant_key(arguments.tenant)[0]
+    return AuditEvent.of(
+        call, Action.KEYS_MOVE, deployment.now(), detail={"purpose": KeyPurpose.LOOKUP.name.lower(), "version": version}
+    )
 
 
 def _rewrapped(deployment: Deployment, arguments: argparse.Namespace) -> Exit:

@@ -9,14 +9,21 @@ import signal
 import subprocess
 import termios
 import time
+from argparse import Namespace
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lunacore import Config, NewValue, key_use, open_deployment
+from lunacore.errors import AuditUnavailable
 from lunacore.identity import Call, operator
 from lunacore.keyring import KeyPurpose
-from lunacore.testing.deployment import stage_key
+from lunacore.keyring_source import STAGING_PERIOD
+from lunacore.testing.deployment import Clock, another_process, open_in_memory, stage_key
+from lunacore.tickets import Access
+from lunacore_http.command import configuration, key_rotation
+from lunacore_http.command.exits import Exit
 from tests.command.running import GET, PROGRAM
 
 if TYPE_CHECKING:
@@ -77,11 +84,46 @@ def test_step_by_step_and_nothing_too_early(lunacore: Lunacore) -> None:
     states = listed(lunacore)
     assert (states[("root", 1)], states[("lookup", 1)]) == (("older", 0), ("older", 1))
     assert "1 records still lie under version 1" in refused(lunacore, "retire", "lookup", "1", "--wait")
-    moved = keys(lunacore, "move", "-", given=f"{token}\n{token[:-12]}000000000000\n".encode())
+    moved = keys(lunacore, "move", "-", "--reason", "tidy", given=f"{token}\n{token[:-12]}000000000000\n".encode())
     assert moved == "         1  under the active lookup key\n         1  not there, or erased\n"
+    event = audited(lunacore)[-1]
+    assert (event["action"], event["reason"]) == ("keys.move", "tidy")
+    assert event["detail"] == {"purpose": "lookup", "version": 2}
     keys(lunacore, "retire", "lookup", "1")
     keys(lunacore, "retire", "root", "1", "--wait")
     assert lunacore.ok(*GET, token) == b"value"
+
+
+def test_a_move_stands_in_the_log_even_where_nothing_is_to_move(lunacore: Lunacore) -> None:
+    token = lunacore.put(b"value")
+    keys(lunacore, "move", token, "--tenant", "other", "--reason", "before the old key goes")
+    (event,) = audited(lunacore)
+    assert (event["action"], event["tenant"], event["outcome"]) == ("keys.move", "other", "allowed")
+    assert (event["role"], event["reason"]) == ("operator", "before the old key goes")
+    assert event["detail"] == {"purpose": "lookup", "version": 1}
+    assert not {"token", "record"} & event.keys()
+
+
+def test_nothing_is_moved_that_the_log_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, events: object) -> None:
+            raise AuditUnavailable("the disk is full")
+
+    clock = Clock()
+    deployment = open_in_memory(clock)
+    (access,) = deployment.tokenizer.issue(Call(operator("default")), [NewValue()])
+    assert isinstance(access, Access)
+    stage_key(deployment, KeyPurpose.LOOKUP)
+    clock.advance(STAGING_PERIOD)
+    arguments = Namespace(tokens=[access.token], tenant="default", reason="")
+    monkeypatch.setattr(configuration, "load", lambda _arguments: deployment.config)
+    monkeypatch.setattr(configuration, "opened", lambda _config: nullcontext(another_process(deployment, audit=Full())))
+    with pytest.raises(AuditUnavailable):
+        key_rotation._move(arguments)
+    assert key_use.count(deployment.records).lookups == {1: 1}
+    monkeypatch.setattr(configuration, "opened", lambda _config: nullcontext(another_process(deployment)))
+    assert key_rotation._move(arguments) is Exit.DONE
+    assert key_use.count(deployment.records).lookups == {2: 1}
 
 
 def test_a_staged_key_is_not_used(lunacore: Lunacore) -> None:
