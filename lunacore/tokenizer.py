@@ -261,6 +261,7 @@ class Tokenizer:
             RoleForbidden: only applications may revoke.
         """
         self._admit(call, Action.GRANT_REVOKE, _GRANTERS, session=session)
+        # Done before it is written, unlike a grant: it takes away, and a log that is down must not keep permissions alive.
         if texts is None:
             self.grants.revoke_all(session, now=int(self.now()))
             self._write_audit(call, Action.GRANT_REVOKE, [None], [None], session=session)
@@ -290,6 +291,7 @@ class Tokenizer:
         self._admit(call, Action.SESSION_END, session=session)
         if call.identity.role is Role.USER and call.identity.session != session:
             raise self._refusal(call, Action.SESSION_END, RoleForbidden("a user may end its own session only"))
+        # As with revoke: first the safe side, then the log.
         self.grants.end(session, now=int(self.now()))
         self._write_audit(call, Action.SESSION_END, [None], [None], session=session)
 

@@ -145,6 +145,40 @@ class TestEveryCall:
             make(another_process(deployment, audit=Full()).tokenizer, Call(operator("default")))
 
 
+class TestTakingAway:
+    """What takes permissions away is done even if the log cannot be written; repeated, it is written down."""
+
+    @pytest.fixture
+    def without_log(self, deployment: Deployment) -> Tokenizer:
+        class Full:
+            def write(self, events: object) -> None:
+                raise AuditUnavailable("the disk is full")
+
+        return another_process(deployment, audit=Full()).tokenizer
+
+    @pytest.mark.parametrize("of_all", [False, True], ids=["one", "all"])
+    def test_a_revocation(self, deployment: Deployment, without_log: Tokenizer, *, of_all: bool) -> None:
+        tokenizer, reader = deployment.tokenizer, user("one")
+        session = reader.identity.session
+        assert session is not None
+        token = only(tokenizer.tokenize(reader, [NewValue()])).token
+        texts = None if of_all else [token]
+        with pytest.raises(AuditUnavailable):
+            without_log.revoke(application(), session, texts)
+        assert isinstance(tokenizer.detokenize(reader, [token])[0], GrantMissing)
+        tokenizer.revoke(application(), session, texts)
+        assert events(deployment)[-1] == ("grant.revoke", "allowed")
+
+    def test_the_end_of_a_session(self, deployment: Deployment, without_log: Tokenizer) -> None:
+        session = user("one").identity.session
+        assert session is not None
+        with pytest.raises(AuditUnavailable):
+            without_log.end_session(application(), session)
+        assert deployment.tokenizer.grants.has_ended(session, now=START)
+        deployment.tokenizer.end_session(application(), session)
+        assert events(deployment)[-1] == ("session.end", "allowed")
+
+
 class TestBatches:
     def test_one_refusal_leaves_the_others_whole(self, deployment: Deployment) -> None:
         tokenizer = deployment.tokenizer
