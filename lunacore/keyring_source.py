@@ -50,6 +50,7 @@ class SessionKeys:
     fingerprint: bytes = field(repr=False)
     session_hash: bytes = field(repr=False)
     signing: bytes = field(repr=False)
+    state_tag: bytes = field(repr=False)
 
 
 @frozen
@@ -289,4 +290,5 @@ def _session_keys(version: int, secret: bytes) -> SessionKeys:
         fingerprint=keys.expand(secret, "session-fingerprint"),
         session_hash=keys.expand(secret, "session-hash"),
         signing=keys.expand(secret, "session-signing"),
+        state_tag=keys.expand(secret, "state-tag"),
     )

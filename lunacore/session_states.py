@@ -2,7 +2,8 @@
 
 A state is a random text that is given to one browser, for a session of one issuer. It holds for five minutes and is taken once.
 An assertion's ``jti`` is taken once for each issuer. Both lie in the expiring store under keyed hashes, so the store tells
-nothing that could be replayed (``docs/spec/sessions.md``).
+nothing that could be replayed. What lies there for a state carries a tag under a key that the store does not have, over the name
+as well: what the store made up or moved is no state, so nobody's state becomes another browser's (``docs/spec/sessions.md``).
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from lunacore.stores import Entry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lunacore.keyring_source import KeyringSource
+    from lunacore.keyring_source import KeyringSource, SessionKeys
     from lunacore.stores import ExpiringStore
 
 STATE_TTL: Final = 300
 """Seconds that a state holds, and with it the browser's cookie."""
 
 _SECRET_BYTES: Final = 32
-_FORMAT_VERSION: Final = 1
+_TAG_BYTES: Final = 16
+_FORMAT_VERSION: Final = 2
 _SLACK: Final = 60  # seconds by which a used assertion is remembered beyond its end, for clocks that differ
 _USED: Final = b"\x01"
 _STATE: Final = b"session-state"
@@ -79,15 +81,20 @@ class SessionStates:
     def issue(self, pending: PendingSession, *, now: int) -> str:
         """A new state for a browser; it holds for ``STATE_TTL`` seconds."""
         state, expires = new_secret(self._random), now + STATE_TTL
-        self._store.put([Entry(self._names(_STATE, state)[0], _encode(pending, expires), expires)], now)
+        active = self._keyring.session_keys()[0]
+        name = _name(active, _STATE, state)
+        self._store.put([Entry(name, _write(active.state_tag, name, pending, expires), expires)], now)
         return state
 
     def take(self, state: str, *, now: int) -> PendingSession | None:
-        """What the state was issued for, once; None if it never was, was taken, or has expired."""
+        """What the state was issued for, once; None if it never was, was taken, or has expired.
+
+        While session keys rotate it may lie under any of them, and counts under the key that it was issued under alone.
+        """
         if not is_secret(state):
             return None
-        found = [self._store.take(name, now) for name in self._names(_STATE, state)]
-        return next((_decode(value, now) for value in found if value is not None), None)
+        found = [self._take(one, state, now) for one in self._keyring.session_keys()]
+        return next((pending for pending in found if pending is not None), None)
 
     def use_assertion(self, issuer: str, identifier: str, *, expires: int, now: int) -> bool:
         """Note that an issuer's assertion was used, until past its end; False if it was used before.
@@ -95,28 +102,45 @@ class SessionStates:
         While session keys rotate, processes may see different ones as active. It is noted under every one, and was used if any
         says so: of two processes that use it at once, none wins twice.
         """
-        names = self._names(_ASSERTION, issuer, identifier)
+        names = [_name(one, _ASSERTION, issuer, identifier) for one in self._keyring.session_keys()]
         return all(self._store.put_if_absent(Entry(name, _USED, expires + _SLACK), now) for name in names)
 
-    def _names(self, purpose: bytes, *parts: str) -> list[bytes]:
-        encoded = [part.encode() for part in parts]
-        return [keys.mac(versions.signing, purpose, *encoded) for versions in self._keyring.session_keys()]
+    def _take(self, issued_under: SessionKeys, state: str, now: int) -> PendingSession | None:
+        name = _name(issued_under, _STATE, state)
+        value = self._store.take(name, now)
+        return None if value is None else _read(issued_under.state_tag, name, value, now)
 
 
-def _encode(pending: PendingSession, expires: int) -> bytes:
+def _name(under: SessionKeys, purpose: bytes, *parts: str) -> bytes:
+    return keys.mac(under.signing, purpose, *(part.encode() for part in parts))
+
+
+def _write(tag_key: bytes, name: bytes, pending: PendingSession, expires: int) -> bytes:
     parts = lp(pending.issuer.encode(), pending.browser, pending.return_to.encode())
-    return bytes([_FORMAT_VERSION]) + expires.to_bytes(8, "big") + parts
+    tagged = bytes([_FORMAT_VERSION]) + expires.to_bytes(8, "big") + parts
+    return tagged + _tag(tag_key, name, tagged)
 
 
-def _decode(value: bytes, now: int) -> PendingSession | None:
-    """None for what this version did not write, and for what the store should have dropped by now."""
-    fields = FieldReader(value)
+def _read(tag_key: bytes, name: bytes, value: bytes, now: int) -> PendingSession | None:
+    """None for what this version did not write under this name, and for what the store should have dropped by now."""
+    tagged, tag = value[:-_TAG_BYTES], value[-_TAG_BYTES:]
+    if tagged[:1] != bytes([_FORMAT_VERSION]) or not keys.equal(_tag(tag_key, name, tagged), tag):
+        return None
     try:
-        version, expires = fields.numbers(">BQ")
-        if version != _FORMAT_VERSION or expires <= now:
-            return None
-        pending = PendingSession(issuer=fields.text(), browser=fields.lp(), return_to=fields.text())
-        fields.finish()
+        expires, pending = _decode(tagged)
     except IntegrityError:
         return None
-    return pending
+    return pending if expires > now else None
+
+
+def _decode(tagged: bytes) -> tuple[int, PendingSession]:
+    fields = FieldReader(tagged)
+    _, expires = fields.numbers(">BQ")
+    pending = PendingSession(issuer=fields.text(), browser=fields.lp(), return_to=fields.text())
+    fields.finish()
+    return expires, pending
+
+
+def _tag(tag_key: bytes, name: bytes, tagged: bytes) -> bytes:
+    """What shows that a value is the tokenizer's: whoever can write to the store sees whose states lie there."""
+    return keys.mac(tag_key, name, tagged)[:_TAG_BYTES]

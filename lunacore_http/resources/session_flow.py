@@ -89,12 +89,15 @@ class SessionFlow:
         Raises:
             Unauthenticated: it was never issued, was used, or has expired.
             SessionMismatch: it was issued to another browser.
+            InvalidRequest: it leads to where this tokenizer sends nobody.
         """
         pending = self.states.take(state, now=self.now())
         if pending is None:
             raise Unauthenticated("state is unknown, used or older than five minutes; begin again at /session/ensure")
         if not keys.equal(pending.browser, browser_hash(browser)):
             raise SessionMismatch("state was given to another browser; begin again at /session/ensure")
+        # Checked when it was issued; once more, since a tokenizer of another release may have issued it.
+        _return_to(pending.return_to)
         return pending
 
     def end_of(self, assertion: Assertion) -> int:

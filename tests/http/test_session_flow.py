@@ -18,6 +18,8 @@ from lunacore.config import Config
 from lunacore.deployment import open_deployment
 from lunacore.errors import ConfigError
 from lunacore.keyring import KeyPurpose
+from lunacore.session_states import PendingSession, browser_hash
+from lunacore.stores import Entry
 from lunacore.testing.deployment import Clock, stage_key
 from lunacore_http.application import create_app
 from lunacore_http.cookies import Cookies, names_loopback
@@ -28,7 +30,7 @@ from tests.http.standin_application import Vouching
 from tests.http.tokenizer_server import JSON, STRING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lunacore.deployment import Deployment
 
@@ -259,6 +261,74 @@ class TestFixation:
         first, browser = desk.begin()
         second, again = desk.begin({BROWSER: browser})
         assert (first == second, browser == again) == (False, True)
+
+
+class StoreOfAnAttacker:
+    """Whoever holds the store of grants sees what is written there, and writes what they like."""
+
+    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._desk = desk
+        self._grants = desk.deployment.grants
+        self._put = self._grants.put
+        self.written: list[Entry] = []
+        monkeypatch.setattr(self._grants, "put", self._noted)
+
+    def _noted(self, entries: Sequence[Entry], now: int) -> None:
+        self.written += entries
+        self._put(entries, now)
+
+    def replace(self, entry: Entry, value: bytes) -> None:
+        self._put([Entry(entry.key, value, entry.expires)], int(self._desk.clock()))
+
+
+class TestForgedStates:
+    """Who sees the store of grants, writes to it and has a session gives it to nobody else, and sends nobody elsewhere."""
+
+    @pytest.fixture
+    def store(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> StoreOfAnAttacker:
+        return StoreOfAnAttacker(desk, monkeypatch)
+
+    @pytest.mark.parametrize("attack", ["browser", "address", "version 1", "whole value"])
+    def test_another_browser_gets_no_session(self, desk: Desk, store: StoreOfAnAttacker, attack: str) -> None:
+        """Every attack is on a state of the attacker's, to which their own application's assertion fits."""
+        state, own_browser = desk.begin()
+        victims_state, browser = desk.begin()
+        attackers, victims = store.written
+        good = attackers.value
+        moved = good.replace(browser_hash(own_browser), browser_hash(browser))
+        assert moved != good
+        planted = {
+            "browser": moved,
+            "address": moved.replace(b"\0\0\0\x06/frame", b"\0\0\0\x0e//evil.example"),
+            "version 1": b"\x01" + moved[1:-16],
+            "whole value": victims.value,
+        }[attack]
+        store.replace(attackers, planted)
+        answer = desk.create(state, browser, session_id="attacker")
+        assert refusal_in(answer)[:2] == UNAUTHENTICATED
+        assert not {"set-cookie", "location"} & set(answer.headers)
+        store.replace(attackers, good)
+        answer = desk.create(state, browser, session_id="attacker")
+        assert refusal_in(answer)[:2] == (403, "sessionMismatch")
+        assert desk.create(victims_state, browser, session_id="victim").status_code == 303
+
+    def test_what_the_tokenizer_wrote_counts_where_it_wrote_it(self, desk: Desk, store: StoreOfAnAttacker) -> None:
+        """So the attacks fail for what they plant, not because nothing that is planted is found."""
+        state, browser = desk.begin()
+        (entry,) = store.written
+        store.replace(entry, bytes(100))
+        store.replace(entry, entry.value)
+        assert desk.create(state, browser).headers["location"] == "/frame"
+
+    @pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example/frame", "/frame\r\nset-cookie: a=b"])
+    def test_an_address_is_checked_once_more_when_it_is_used(self, desk: Desk, elsewhere: str) -> None:
+        """Even one that the tokenizer itself wrote down, as one of another release could have."""
+        _, browser = desk.begin()
+        pending = PendingSession(APP, browser_hash(browser), elsewhere)
+        state = desk.services.session_flow.states.issue(pending, now=int(desk.clock()))
+        answer = desk.create(state, browser)
+        assert refusal_in(answer)[:2] == (400, "invalidRequest")
+        assert not {"set-cookie", "location"} & set(answer.headers)
 
 
 class TestAttributes:

@@ -134,7 +134,7 @@ def test_a_deployment_in_use_shows_no_secret(deployment: Deployment) -> None:
         )
     )  # fmt: skip
     secrets = [access.store_key, access.value_key, access.object_name, *(key.secret for key in keyring.keyring.keys)]
-    secrets += [key for keys in keyring.session_keys() for key in (keys.grant, keys.grant_tag)]
+    secrets += [key for keys in keyring.session_keys() for key in (keys.grant, keys.grant_tag, keys.state_tag)]
     for secret in secrets:
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown

@@ -38,12 +38,15 @@ class Keyring:
     secrets: list[bytes]
 
     def session_keys(self) -> Any:
-        return [_Keys(keys.expand(secret, "session-signing")) for secret in self.secrets]
+        return [
+            _Keys(keys.expand(secret, "session-signing"), keys.expand(secret, "state-tag")) for secret in self.secrets
+        ]
 
 
 @frozen
 class _Keys:
     signing: bytes
+    state_tag: bytes
 
 
 def keyring(*secrets: str) -> Any:

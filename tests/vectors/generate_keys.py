@@ -134,6 +134,7 @@ def main() -> None:
             expansion("session-fingerprint", SESSION, "session-fingerprint"),
             expansion("session-hash", SESSION, "session-hash"),
             expansion("session-signing", SESSION, "session-signing"),
+            expansion("state-tag", SESSION, "state-tag"),
             expansion("gateway-signing", GATEWAY, "gateway-signing"),
             expansion("audit-signing", AUDIT, "audit-signing"),
             expansion("audit-record", AUDIT, "audit-record"),

@@ -36,9 +36,17 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def signing_key(session_key: bytes) -> bytes:
+def derived(session_key: bytes, purpose: bytes) -> bytes:
     # HKDF-SHA256 Expand, RFC 5869: the first block is all that is needed.
-    return hmac.digest(session_key, b"lunacore/v1/session-signing\x01", hashlib.sha256)
+    return hmac.digest(session_key, b"lunacore/v1/" + purpose + b"\x01", hashlib.sha256)
+
+
+def signing_key(session_key: bytes) -> bytes:
+    return derived(session_key, b"session-signing")
+
+
+def tag_key(session_key: bytes) -> bytes:
+    return derived(session_key, b"state-tag")
 
 
 def mac(session_key: bytes, *parts: bytes) -> bytes:
@@ -122,19 +130,74 @@ def invalid_cookies() -> list[Vector]:
     ]
 
 
-def state_value(version: int = 1, expires: int = NOW + 300, *, parts: bytes | None = None) -> bytes:
-    browser = hashlib.sha256(BROWSER.encode()).digest()
-    kept = lp(WHO[1].encode(), browser, RETURN_TO.encode()) if parts is None else parts
+def state_name(session_key: bytes = SESSION_KEY, state: bytes = STATE) -> bytes:
+    return mac(session_key, b"session-state", b64(state).encode())
+
+
+def kept_of(issuer: str = WHO[1], browser: str = BROWSER, return_to: str = RETURN_TO) -> bytes:
+    return lp(issuer.encode(), hashlib.sha256(browser.encode()).digest(), return_to.encode())
+
+
+def tagged(value: bytes, key: bytes | None = None, name: bytes | None = None) -> bytes:
+    """The value with its tag, of the state and the session key that stand above unless others are given."""
+    tag = hmac.digest(key or tag_key(SESSION_KEY), lp(name or state_name(), value), hashlib.sha256)
+    return value + tag[:16]
+
+
+def untagged(version: int = 2, expires: int = NOW + 300, kept: bytes = kept_of()) -> bytes:
     return struct.pack(">BQ", version, expires) + kept
 
 
 def invalid_state(name: str, layer: str, value: bytes) -> Vector:
-    return {"name": name, "layer": layer, "now": NOW, "value": value.hex()}
+    return {
+        "name": name,
+        "layer": layer,
+        "tag_key": tag_key(SESSION_KEY).hex(),
+        "key": state_name().hex(),
+        "now": NOW,
+        "value": value.hex(),
+    }
+
+
+def invalid_states() -> list[Vector]:
+    plain = untagged()
+    good = tagged(plain)
+    tag = good[-16:]
+    moved = tagged(plain, name=state_name(state=bytes(32)))
+    rotated = tagged(plain, tag_key(OTHER_KEY), state_name(OTHER_KEY))
+    return [
+        invalid_state("empty", "version", b""),
+        invalid_state("a-tag-alone", "version", tagged(b"")),
+        invalid_state("version-0", "version", tagged(untagged(0))),
+        invalid_state("as-version-1-had-it", "version", untagged(1)),
+        invalid_state("version-1-with-a-tag", "version", tagged(untagged(1))),
+        invalid_state("version-3", "version", tagged(untagged(3))),
+        invalid_state("no-tag", "tag", plain),
+        invalid_state("a-tag-of-zeros", "tag", plain + bytes(16)),
+        invalid_state("first-bit-of-the-tag", "tag", plain + bytes([tag[0] ^ 0x80]) + tag[1:]),
+        invalid_state("last-bit-of-the-tag", "tag", good[:-1] + bytes([good[-1] ^ 1])),
+        invalid_state("cut-short", "tag", good[:-1]),
+        invalid_state("one-byte-more", "tag", good + bytes(1)),
+        invalid_state("a-later-expiry", "tag", untagged(expires=NOW + 301) + tag),
+        invalid_state("another-issuer", "tag", untagged(kept=kept_of(issuer="https://other.example.com")) + tag),
+        invalid_state("another-browser", "tag", untagged(kept=kept_of(browser="another")) + tag),
+        invalid_state("another-return-to", "tag", untagged(kept=kept_of(return_to="https://evil.example")) + tag),
+        invalid_state("copied-from-another-state", "tag", moved),
+        invalid_state("copied-from-another-session-key", "tag", rotated),
+        invalid_state("under-another-session-key", "tag", tagged(plain, tag_key(OTHER_KEY))),
+        invalid_state("under-the-signing-key", "tag", tagged(plain, signing_key(SESSION_KEY))),
+        invalid_state("under-the-tag-key-of-grants", "tag", tagged(plain, derived(SESSION_KEY, b"grant-tag"))),
+        invalid_state("a-field-less", "fields", tagged(untagged(kept=lp(b"issuer", bytes(32))))),
+        invalid_state("cut-short-before-the-tag", "fields", tagged(plain[:-1])),
+        invalid_state("one-byte-more-before-the-tag", "fields", tagged(plain + bytes(1))),
+        invalid_state("not-utf-8", "fields", tagged(untagged(kept=lp(b"\xff", bytes(32), b"/frame")))),
+        invalid_state("expired-this-second", "expiry", tagged(untagged(expires=NOW))),
+    ]
 
 
 def main() -> None:
     vectors = {
-        "format": "LunaCore session cookies and states, version 1 (docs/spec/sessions.md)",
+        "format": "LunaCore session cookies, version 1, and states, version 2 (docs/spec/sessions.md)",
         "cookies": [
             cookie(SESSION_KEY, WHO, NOW, ENDS, RANDOM),
             cookie(SESSION_KEY, WHO, NOW, ENDS, bytes(16)),
@@ -149,25 +212,18 @@ def main() -> None:
                 "session_key": key.hex(),
                 "random": STATE.hex(),
                 "state": b64(STATE),
-                "name": mac(key, b"session-state", b64(STATE).encode()).hex(),
+                "name": state_name(key).hex(),
+                "tag_key": tag_key(key).hex(),
                 "issuer": WHO[1],
                 "browser_cookie": BROWSER,
                 "browser": hashlib.sha256(BROWSER.encode()).hexdigest(),
                 "return_to": RETURN_TO,
                 "now": NOW,
-                "value": state_value().hex(),
+                "value": tagged(untagged(), tag_key(key), state_name(key)).hex(),
             }
             for key in (SESSION_KEY, OTHER_KEY)
         ],
-        "invalid_states": [
-            invalid_state("empty", "fields", b""),
-            invalid_state("cut-short", "fields", state_value()[:-1]),
-            invalid_state("one-byte-more", "fields", state_value() + bytes(1)),
-            invalid_state("not-utf-8", "fields", state_value(parts=lp(b"\xff", bytes(32), b"/frame"))),
-            invalid_state("version-0", "version", state_value(version=0)),
-            invalid_state("version-2", "version", state_value(version=2)),
-            invalid_state("expired-this-second", "expiry", state_value(expires=NOW)),
-        ],
+        "invalid_states": invalid_states(),
         "assertions": [
             {
                 "session_key": key.hex(),
