@@ -207,7 +207,8 @@ def _tag(tags: SharedMac, name: bytes, tagged: bytes) -> bytes:
 def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:
     """Marks come in pairs (ended, epoch), one for each version of the grant key.
 
-    While the grant key rotates, processes may write epochs under different versions; combining them all lets each one count.
+    While the grant key rotates, processes may write epochs under different versions; combining them all lets each one count. An
+    epoch of a size that the tokenizer never writes cannot be compared with that of any grant: the session counts as ended.
     """
     if found.count(None) == len(found):
         return False, None
@@ -215,5 +216,7 @@ def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:
     epochs = [value for value in found[1::2] if value is not None]
     if not epochs:
         return ended, None
+    if any(len(epoch) != EPOCH_BYTES for epoch in epochs):
+        return True, None
     combined = reduce(xor, (int.from_bytes(epoch, "big") for epoch in epochs))
     return ended, combined.to_bytes(EPOCH_BYTES, "big")

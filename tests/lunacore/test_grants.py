@@ -78,6 +78,14 @@ def test_no_two_identifiers_are_equal() -> None:
     assert len(found) == len(names) * len(DOCUMENT["identifiers"]) - same_marks
 
 
+@pytest.mark.parametrize("vector", named("marks"))
+def test_mark_vectors(vector: dict[str, Any]) -> None:
+    found = [None if mark is None else bytes.fromhex(mark) for pair in vector["found"] for mark in pair]
+    ended, epoch = grants_module._read_marks(found)
+    assert ended is vector["ended"]
+    assert ended or epoch == (None if vector["epoch"] is None else bytes.fromhex(vector["epoch"]))
+
+
 @pytest.mark.parametrize("vector", named("valid") + named("invalid"))
 def test_reading_vectors(vector: dict[str, Any]) -> None:
     marks = [mark for epoch in vector["epochs"] for mark in (None, bytes.fromhex(epoch))]
@@ -273,6 +281,24 @@ class TestForgery:
             store.plant(mark, os.urandom(16))
             assert expiry(grants, START) is None
             assert grants.expiries(SESSION, [OTHER_TOKEN], GrantType.READ, now=START) == [None]
+
+    @pytest.mark.parametrize("size", [0, 1, 15, 17, 32, 100_000])
+    @pytest.mark.parametrize("byte", [b"\x00", b"\xff"])
+    def test_an_epoch_of_another_size_ends_the_session(
+        self, grants: Grants, store: Watched, size: int, byte: bytes
+    ) -> None:
+        """None of its grants count, none are given that would not count, and nothing fails unexpectedly."""
+        grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        self.name_asked(grants, store)
+        _, epoch, _ = store.asked
+        store.plant(epoch, size * byte)
+        assert expiry(grants, START) is None
+        assert grants.has_ended(SESSION, now=START)
+        with pytest.raises(Conflict, match="session has ended"):
+            grants.allow(SESSION, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        other = Session("default", "issuer", "other")
+        grants.allow(other, [TOKEN], [GrantType.READ], now=START, expires=START + HOUR)
+        assert grants.expiries(other, [TOKEN], GrantType.READ, now=START) == [START + HOUR]
 
     def test_what_was_once_given_can_be_put_back(self, grants: Grants, store: Watched) -> None:
         """Not prevented, as the threat model says: a tag does not tell that a mark was deleted or a value put back."""

@@ -89,6 +89,16 @@ def reading(name: str, stored: bytes, epochs: list[bytes], expires: int | None, 
     return vector | ({"expires": expires} if layer is None else {"layer": layer})
 
 
+def marks(name: str, found: list[tuple[bytes | None, bytes | None]], *, epoch: bytes | None = None) -> Vector:
+    """Marks of a session that has not ended."""
+    shown = [[None if mark is None else mark.hex() for mark in pair] for pair in found]
+    return {"name": name, "found": shown, "ended": False, "epoch": None if epoch is None else epoch.hex()}
+
+
+def ended(name: str, *found: tuple[bytes | None, bytes | None]) -> Vector:
+    return marks(name, list(found)) | {"ended": True}
+
+
 def main() -> None:
     alive = NOW + 900
     good = value(NONE, alive)
@@ -102,6 +112,22 @@ def main() -> None:
             identifiers(SESSION_KEY, "default", "https://app.example.com", "session-1", TOKEN[:-1] + "e"),
             identifiers(OTHER_KEY, "default", "https://app.example.com", "session-1", TOKEN),
             identifiers(SESSION_KEY, "Zürich", "issuer", "läuft", TOKEN),
+        ],
+        "marks": [
+            marks("none", [(None, None)]),
+            marks("none-under-two-keys", [(None, None), (None, None)]),
+            marks("an-epoch", [(None, EPOCH)], epoch=EPOCH),
+            marks("an-epoch-under-the-second-key", [(None, None), (None, EPOCH)], epoch=EPOCH),
+            marks("epochs-under-two-keys", [(None, EPOCH), (None, SECOND_EPOCH)], epoch=BOTH_EPOCHS),
+            ended("ended", (b"\x01", None)),
+            ended("ended-under-the-second-key", (None, EPOCH), (b"\x01", None)),
+            ended("ended-by-anything", (b"", None)),
+            ended("an-empty-epoch", (None, b"")),
+            ended("an-epoch-cut-by-one", (None, EPOCH[:-1])),
+            ended("an-epoch-with-one-byte-more", (None, EPOCH + b"\0")),
+            ended("an-epoch-with-one-byte-before", (None, b"\0" + EPOCH)),
+            ended("a-long-epoch-under-the-second-key", (None, EPOCH), (None, 1000 * b"\xff")),
+            ended("two-long-epochs-that-cancel-out", (None, 17 * b"\xff"), (None, 17 * b"\xff")),
         ],
         "valid": [
             reading("never-revoked", value(NONE, alive), [], alive),
