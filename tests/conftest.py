@@ -18,7 +18,9 @@ pytest_plugins = ("tests.servers.fixtures",)
 # counterexamples goes on at developers' machines and in the long profile, which is random everywhere.
 _BASE = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _BASE, max_examples=10, stateful_step_count=20)
-settings.register_profile("default", _BASE, max_examples=50, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "default", _BASE, max_examples=50, stateful_step_count=25, derandomize=bool(os.environ.get("CI"))
+)
 settings.register_profile("long", _BASE, max_examples=500, stateful_step_count=100, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -154,6 +154,7 @@ def test_a_full_disk_takes_a_batch_whole_or_not_at_all(path: Path) -> None:
     assert entries(path) == mappings([make_event(0), make_event(3)])
 
 
+@pytest.mark.long
 def test_killed_writers_lose_nothing_that_they_were_told_is_written(path: Path) -> None:
     workers = [run("write_until_killed", path, writer) for writer in range(2)]
     told = []

@@ -75,6 +75,7 @@ def test_no_swap_is_lost_between_processes(path: Path) -> None:
     assert number_of(path.read_bytes()) == 3 * 30 - 1
 
 
+@pytest.mark.long
 def test_a_killed_writer_leaves_a_whole_keyring_and_no_lock(path: Path) -> None:
     seen = -1
     for round_number in range(4):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lunacore.stores import ObjectStore
     from lunacore_backends.s3.objects import S3Objects
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("s3_gateway")
+
 APPLICATION = Path(gateway_application.__file__ or "")
 
 

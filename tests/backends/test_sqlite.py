@@ -524,6 +524,7 @@ def run_together(task: str, directory: Path, *numbers: int) -> list[bytes]:
     return outputs
 
 
+@pytest.mark.long
 def test_processes_may_create_a_database_at_once(tmp_path: Path) -> None:
     run_together("open_many", tmp_path, 8)
     for number in range(8):
@@ -632,6 +633,7 @@ def check_after_crash(directory: Path, start_at: int, acknowledged: set[str]) ->
     return last + 1
 
 
+@pytest.mark.long
 def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     crash_series(tmp_path, kills=5, seed=1)
 

@@ -20,6 +20,9 @@ from tests.command.running import GET, PROGRAM, Lunacore
 if TYPE_CHECKING:
     from pathlib import Path
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("audit_command")
+
 TAMPERED = 6
 
 
@@ -99,6 +102,7 @@ class TestVerify:
             one["problem"] for one in findings(written)
         ) == ["forged_checkpoint", "forged_checkpoint", "unknown_chain"]
 
+    @pytest.mark.long
     def test_the_second_place_finds_what_was_removed_from_log_and_records(self, lunacore: Lunacore) -> None:
         copies = lunacore.directory / "copies" / "checkpoints.jsonl"
         environ = {"LUNACORE_AUDIT_COPY": copies.as_uri()}
@@ -112,6 +116,7 @@ class TestVerify:
         assert "chain_removed" in problems
         assert lunacore("audit", "verify", environ=environ).code == TAMPERED
 
+    @pytest.mark.long
     def test_rotated_and_compressed_files_in_any_order(self, written: Lunacore) -> None:
         log = log_of(written)
         first, rest = log.read_bytes().split(b"\n", 1)
@@ -134,7 +139,7 @@ class TestVerify:
         assert findings(written, "--syslog", collected) == []
         assert findings(written, collected) != []
 
-    @pytest.mark.parametrize("form", [[], ["--pem"]])
+    @pytest.mark.parametrize("form", [pytest.param([], marks=pytest.mark.long), ["--pem"]])
     def test_an_auditor_needs_public_keys_alone(self, written: Lunacore, tmp_path: Path, form: list[str]) -> None:
         elsewhere = Lunacore(tmp_path / "elsewhere")
         elsewhere.directory.mkdir()
@@ -226,6 +231,7 @@ class TestSearch:
         assert "alice" not in lunacore.audit()
         assert lunacore("audit", "search", "--label", "").code == 2
 
+    @pytest.mark.long
     def test_by_outcome_and_detail(self, written: Lunacore) -> None:
         assert written("get", "lunasec-00000000-0000-4000-8000-000000000000", "--reason", "why not").code == 1
         (refused,) = self.search(written, "--outcome", "refused")

@@ -13,6 +13,9 @@ from tests.demo.running import PASSWORD, Person, RunningDemo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("demo_application")
+
 TOKEN = re.compile(r"lunasec-[0-9a-f-]{36}")
 PAGES = [
     "/components/secure-input",

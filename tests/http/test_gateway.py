@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
     from lunacore.stores import SignedRequest, Stat
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("gateway")
+
 APPLICATION = Path(__file__).with_name("gateway_application.py")
 ALLOWED_ORIGIN = "https://secure.example.com"
 MAX_SIZE = 64 << 20

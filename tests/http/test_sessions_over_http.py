@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("sessions_over_http")
+
 APP = "https://app.example.com"
 OTHER = "https://other.example.com"
 FOREIGN = "https://foreign.example.com"

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("tenants")
+
 URL: Final = "https://secure.example.com"
 LOGIN: Final = "https://login.example.com"
 SESSIONS: Final = ("s-1", "s-2")

@@ -18,6 +18,9 @@ import pytest
 if TYPE_CHECKING:
     from email.message import Message
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("packaging")
+
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("lunacore", "lunacore_backends", "lunacore_http")

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("sdk_against_tokenizer")
+
 ISSUERS = {algorithm: f"https://{algorithm.lower()}.example.com" for algorithm in ALGORITHMS}
 NO_READER = "https://writer.example.com"
 PUBLIC = "https://secure.example.com"

@@ -19,6 +19,9 @@ from tests.sdk.pems import pem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# One worker runs them all, and so makes what they share once.
+pytestmark = pytest.mark.xdist_group("sdk_applications")
+
 APPLICATIONS: Final = Path(__file__).parent / "applications"
 FRAMEWORKS: Final = {"flask": "wsgi", "django": "wsgi", "falcon": "wsgi", "fastapi": "asgi"}
 VALUE: Final = b"078-05-1120"
