@@ -126,7 +126,7 @@ test: setup $(call NPM_PARTS,$(JAVASCRIPT) $(DEMO_REACT)) ## run every test but 
 # pytest ends with 5 when it selects nothing. That is right only as long as no test carries the mark.
 .PHONY: test-long
 test-long: setup $(call NPM_PARTS,$(JAVASCRIPT) $(DEMO_REACT)) ## run the long tests, with many more examples
-	@status=0; HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-long} $(PYTEST) -m long $(ARGS) || status=$$?; \
+	@status=0; HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-long} $(PYTEST) -m long --timeout 900 $(ARGS) || status=$$?; \
 	if [ $$status -eq 5 ] && [ -z "$(ARGS)" ] && ! grep -rqE 'mark\.long\b' tests --include='*.py'; then \
 		echo "No test is marked long."; exit 0; \
 	fi; \

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(autouse=True, scope="session")
+# For each module, and not for the session: what other tests of the same worker install needs the system's certificates.
+@pytest.fixture(autouse=True, scope="module")
 def _few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Each application reads the system's certificates once, which takes longer than most tests here; nothing here needs them."""
     directory = tmp_path_factory.mktemp("certificates")
