@@ -77,7 +77,7 @@ class TokenizerServer:
         folder: for data, keys and output.
         core: to serve on.
         objects: the setting ``tokenizer.objects``, empty for the embedded default and its gateway.
-        stores: further settings of ``[tokenizer]``, such as ``records`` and ``grants``.
+        stores: further settings of ``[tokenizer]``, such as ``records``, ``grants`` and ``threads``.
         workers: processes that serve.
         environment: what to add to the environment.
         host: that browsers know 127.0.0.1 by.
@@ -90,7 +90,7 @@ class TokenizerServer:
         *,
         core: int | tuple[int, ...],
         objects: str = "",
-        stores: Mapping[str, str] | None = None,
+        stores: Mapping[str, str | int] | None = None,
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
         host: str = "127.0.0.1",
