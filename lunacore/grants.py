@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 EPOCH_BYTES: Final = 16
 NO_EPOCH: Final = bytes(EPOCH_BYTES)
 
-_TAG_BYTES: Final = 16
 _TAGGED = struct.Struct(f">B{EPOCH_BYTES}sQ")
-_GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ{_TAG_BYTES}s")
+_GRANT = struct.Struct(f">B{EPOCH_BYTES}sQ{keys.ENTRY_TAG_BYTES}s")
 _FORMAT_VERSION: Final = 2
 _ENDED: Final = b"\x01"
 _SLACK: Final = 60  # seconds by which marks outlive what they void, for clocks that differ
@@ -185,23 +184,18 @@ def _latest_of_each(ends: Sequence[int | None], width: int) -> list[int | None]:
 
 def _write_grant(tags: SharedMac, name: bytes, epoch: bytes, expires: int) -> bytes:
     tagged = _TAGGED.pack(_FORMAT_VERSION, epoch, expires)
-    return tagged + _tag(tags, name, tagged)
+    return tagged + keys.entry_tag(tags, name, tagged)
 
 
 def _read_grant(tags: SharedMac, name: bytes, value: bytes, epoch: bytes | None, now: int) -> int | None:
     if len(value) != _GRANT.size:
         return None
     version, granted_in, expires, tag = _GRANT.unpack(value)
-    if version != _FORMAT_VERSION or not keys.equal(_tag(tags, name, value[: _TAGGED.size]), tag):
+    if version != _FORMAT_VERSION or not keys.equal(keys.entry_tag(tags, name, value[: _TAGGED.size]), tag):
         return None
     if expires <= now or (epoch is not None and not keys.equal(granted_in, epoch)):
         return None
     return int(expires)
-
-
-def _tag(tags: SharedMac, name: bytes, tagged: bytes) -> bytes:
-    """What shows that a value is the tokenizer's: whoever can write to the store sees the names that it is asked for."""
-    return tags.of(name, tagged)[:_TAG_BYTES]
 
 
 def _read_marks(found: Sequence[bytes | None]) -> tuple[bool, bytes | None]:

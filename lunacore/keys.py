@@ -27,6 +27,7 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 FINGERPRINT_BYTES: Final = 16
+ENTRY_TAG_BYTES: Final = 16
 
 _SHA256: Final = hashes.SHA256()
 _INFO_PREFIX: Final = b"lunacore/v1/"
@@ -86,6 +87,14 @@ class SharedMac:
         rest = self._keyed.copy()
         rest.update(lp(*parts))
         return rest.finalize()
+
+
+def entry_tag(tags: SharedMac, name: bytes, tagged: bytes) -> bytes:
+    """What shows that a value in the expiring store is the tokenizer's: ``ENTRY_TAG_BYTES`` over its name and the rest of it.
+
+    Whoever can write to the store sees the names that it is asked for, so a name alone shows nothing.
+    """
+    return tags.of(name, tagged)[:ENTRY_TAG_BYTES]
 
 
 def equal(left: bytes, right: bytes) -> bool:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from lunacore import base64url, keys
 from lunacore.errors import IntegrityError
 from lunacore.fields import FieldReader
-from lunacore.keys import lp
+from lunacore.keys import SharedMac, lp
 from lunacore.stores import Entry
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ STATE_TTL: Final = 300
 """Seconds that a state holds, and with it the browser's cookie."""
 
 _SECRET_BYTES: Final = 32
-_TAG_BYTES: Final = 16
 _FORMAT_VERSION: Final = 2
 _SLACK: Final = 60  # seconds by which a used assertion is remembered beyond its end, for clocks that differ
 _USED: Final = b"\x01"
@@ -118,13 +117,13 @@ def _name(under: SessionKeys, purpose: bytes, *parts: str) -> bytes:
 def _write(tag_key: bytes, name: bytes, pending: PendingSession, expires: int) -> bytes:
     parts = lp(pending.issuer.encode(), pending.browser, pending.return_to.encode())
     tagged = bytes([_FORMAT_VERSION]) + expires.to_bytes(8, "big") + parts
-    return tagged + _tag(tag_key, name, tagged)
+    return tagged + keys.entry_tag(SharedMac(tag_key), name, tagged)
 
 
 def _read(tag_key: bytes, name: bytes, value: bytes, now: int) -> PendingSession | None:
     """None for what this version did not write under this name, and for what the store should have dropped by now."""
-    tagged, tag = value[:-_TAG_BYTES], value[-_TAG_BYTES:]
-    if tagged[:1] != bytes([_FORMAT_VERSION]) or not keys.equal(_tag(tag_key, name, tagged), tag):
+    tagged, tag = value[: -keys.ENTRY_TAG_BYTES], value[-keys.ENTRY_TAG_BYTES :]
+    if tagged[:1] != bytes([_FORMAT_VERSION]) or not keys.equal(keys.entry_tag(SharedMac(tag_key), name, tagged), tag):
         return None
     try:
         expires, pending = _decode(tagged)
@@ -139,8 +138,3 @@ def _decode(tagged: bytes) -> tuple[int, PendingSession]:
     pending = PendingSession(issuer=fields.text(), browser=fields.lp(), return_to=fields.text())
     fields.finish()
     return expires, pending
-
-
-def _tag(tag_key: bytes, name: bytes, tagged: bytes) -> bytes:
-    """What shows that a value is the tokenizer's: whoever can write to the store sees whose states lie there."""
-    return keys.mac(tag_key, name, tagged)[:_TAG_BYTES]

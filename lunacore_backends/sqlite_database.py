@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections import deque
 from contextlib import closing, contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import frozen
 
 from lunacore.errors import ConfigError, StoreUnavailable
-from lunacore_backends.write_turns import WriteTurns, locked
+from lunacore_backends.write_turns import WriteTurns, lock, make_for_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,6 @@ BUSY_TIMEOUT: Final = 5.0
 
 # STRICT tables came with 3.37.
 _OLDEST_SQLITE: Final = (3, 37, 0)
-_SETUP_RETRY_SECONDS: Final = 0.01
 _STATEMENTS_PER_CONNECTION: Final = 128
 # Well below the number of columns and variables that any build of SQLite allows in one statement.
 _MAX_LOOKUPS: Final = 128
@@ -318,21 +316,21 @@ class Database:
         """One at a time sets up databases in a directory: changing the journal mode does not wait for locks by itself."""
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            deadline = time.monotonic() + self._busy_timeout
-            while not locked(directory):
-                if time.monotonic() > deadline:
-                    raise self._busy()
-                time.sleep(_SETUP_RETRY_SECONDS)
+            self._lock_for_setup(directory)
             yield
             os.fsync(directory)
         finally:
             os.close(directory)
 
+    def _lock_for_setup(self, directory: int) -> None:
+        try:
+            lock(directory, self._busy_timeout)
+        except TimeoutError:
+            raise self._busy() from None
+
     def _create_file(self) -> None:
         # SQLite gives the files of the log the permissions of the database.
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, flags, 0o600))
+        make_for_owner(self._path)
         self._turns.create()
 
     def _refuse_unusable_file(self) -> None:

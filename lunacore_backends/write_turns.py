@@ -41,8 +41,7 @@ class WriteTurns:
         Raises:
             OSError: the directory cannot be written.
         """
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        make_for_owner(self.path)
 
     @contextmanager
     def turn(self, timeout: float) -> Iterator[None]:
@@ -61,19 +60,41 @@ class WriteTurns:
             yield  # somebody removed it: writers are let in by chance then
             return
         try:
-            deadline = time.monotonic() + timeout
-            while not locked(file):
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                time.sleep(_RETRY_SECONDS)
+            lock(file, timeout)
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)
 
 
-def locked(file: int) -> bool:
-    """Lock an open file or directory against everybody else who asks; say whether that succeeded."""
+def make_for_owner(path: Path) -> None:
+    """Make an empty file that its owner alone may read and write, unless it is there.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def lock(file: int, timeout: float) -> None:
+    """Lock an open file or directory against everybody else who asks.
+
+    Args:
+        file: its descriptor; closing it gives the lock back.
+        timeout: seconds to wait for the lock.
+
+    Raises:
+        TimeoutError: others had it all that time.
+    """
+    deadline = time.monotonic() + timeout
+    while not _locked(file):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(_RETRY_SECONDS)
+
+
+def _locked(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
