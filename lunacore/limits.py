@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from lunacore.errors import RateLimited
+from lunacore.errors import IntegrityError, RateLimited
 from lunacore.keys import lp, mac
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 60
 _PORTIONS: Final = 20
+_FOREIGN: Final = "something other than LunaCore has written to a rate limit's counter in the store of grants"
 
 
 class RateLimit:
@@ -47,6 +48,7 @@ class RateLimit:
 
         Raises:
             RateLimited: it would go past the limit; nothing of the batch is allowed then.
+            IntegrityError: somebody else has written to the counter; nothing of the batch is allowed then.
         """
         if not self._limit:
             return
@@ -72,5 +74,13 @@ class RateLimit:
     def _lease(self, subject: tuple[str, ...], needed: int, now: int) -> int:
         portion = max(needed, self._limit // _PORTIONS)
         counter = mac(self._key(), b"rate", lp(*(part.encode() for part in subject)), self._window.to_bytes(8, "big"))
-        total = self._store.increment(counter, portion, (self._window + 2) * WINDOW, now)
-        return max(0, min(portion, self._limit - (total - portion)))
+        taken = self._increment(counter, portion, now) - portion
+        if taken < 0:
+            raise IntegrityError(_FOREIGN)
+        return max(0, min(portion, self._limit - taken))
+
+    def _increment(self, counter: bytes, by: int, now: int) -> int:
+        try:
+            return self._store.increment(counter, by, (self._window + 2) * WINDOW, now)
+        except ValueError:
+            raise IntegrityError(_FOREIGN) from None

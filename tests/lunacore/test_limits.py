@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunacore.errors import RateLimited
+from lunacore.errors import IntegrityError, RateLimited
 from lunacore.limits import WINDOW, RateLimit
+from lunacore.stores import Entry
 from lunacore_backends.memory import MemoryGrants
 
 NOW = 1_800_000_000
@@ -93,6 +95,35 @@ def test_the_error_says_when_and_what() -> None:
     with pytest.raises(RateLimited, match=r"raise limits\.session_reads") as refusal:
         limit.take(ONE, 11, now=NOW - NOW % WINDOW + 59)
     assert refusal.value.retry_after == 1
+
+
+class Forged(MemoryGrants):
+    """A store in which somebody wrote under the name of every counter."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__()
+        self.value = value
+
+    def increment(self, key: bytes, by: int, expires: int, now: int) -> int:
+        self.put_if_absent(Entry(key, self.value, expires), now)
+        return super().increment(key, by, expires, now)
+
+
+@pytest.mark.parametrize("value", [b"-1", b"-1000000", b"", b"many", b"1.5", str(2**63 - 1).encode()])
+def test_a_counter_that_others_wrote_lifts_no_limit(value: bytes) -> None:
+    limit = limit_on(Forged(value), 10)
+    with pytest.raises(IntegrityError, match="other than LunaCore"):
+        limit.take(ONE, 1, now=NOW)
+    allowed = 0
+    for _ in range(30):
+        with suppress(IntegrityError):
+            allowed += taken(limit, 1)
+    assert allowed <= 10
+
+
+def test_a_counter_that_others_wrote_counts_as_what_it_says() -> None:
+    assert taken(limit_on(Forged(b"9"), 10), 1) == 1
+    assert taken(limit_on(Forged(b"10"), 10), 1) == 0
 
 
 def test_zero_is_no_limit() -> None:
