@@ -214,14 +214,25 @@ class KeyringSource:
                 self._present = self._settle()
 
     def _active(self) -> _Active:
-        present = self._present
-        if not present.since <= self._now() < present.until:
-            with self._lock:
-                # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
-                if not 0 <= self._now() - self._loaded.checked < self.reload_period:
-                    self._reload()
-                present = self._present = self._settle()
-        return present.active
+        present, now = self._present, self._now()
+        if present.since <= now < present.until:
+            return present.active
+        # While one thread reloads, which takes long where a key service hangs, the others go on with the keys that they have,
+        # unless other ones have become active.
+        still_active = present.active.since <= now < present.active.until
+        if not self._lock.acquire(blocking=not still_active):
+            return present.active
+        try:
+            return self._renew().active
+        finally:
+            self._lock.release()
+
+    def _renew(self) -> _Present:
+        # A clock that was set back makes the age negative; waiting until it has caught up could take for ever.
+        if not 0 <= self._now() - self._loaded.checked < self.reload_period:
+            self._reload()
+        self._present = self._settle()
+        return self._present
 
     def _settle(self) -> _Present:
         """What is used from now on: until a staged key becomes active, or the keyring is to be reloaded."""

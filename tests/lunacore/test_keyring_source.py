@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,22 +20,42 @@ from lunacore_backends.keyproviders.local import KeyFile
 from lunacore_backends.keyring_files import MemoryKeyring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+DEADLINE = 30
+"""Seconds after which a thread hangs."""
 
 PROVIDER = KeyFile(bytes(range(32)), "tokenizer.seal", os.urandom)
 
 
 class CountingStore(MemoryKeyring):
-    """Counts its reads, and can be told to fail at them."""
+    """Counts its reads, and can be told to fail at them, or to hang."""
 
     reads = 0
     failure: Exception | None = None
+    hang: Callable[[], object] = staticmethod(lambda: None)
 
     def read(self) -> bytes | None:
         self.reads += 1
+        self.hang()
         if self.failure is not None:
             raise self.failure
         return super().read()
+
+    @contextmanager
+    def held(self) -> Iterator[Event]:
+        """Hold reads back within the context; gives what is set when one has come."""
+        reached, released = Event(), Event()
+
+        def hang() -> None:
+            reached.set()
+            released.wait(DEADLINE)
+
+        self.hang = hang
+        try:
+            yield reached
+        finally:
+            released.set()
 
     def put(self, keyring: Keyring) -> None:
         self._sealed = keyrings.seal(keyring, [PROVIDER], random=os.urandom)
@@ -127,6 +150,32 @@ class TestReloading:
         assert source.keyring == loaded
         assert source.problem is not None
         assert "foreign" in source.problem
+
+    def test_keeps_nobody_else_waiting(
+        self, source: KeyringSource, store: CountingStore, clock: Clock, keyring: Keyring
+    ) -> None:
+        newer = stage(keyring, KeyPurpose.ROOT, START + STAGING_PERIOD)
+        store.put(newer)
+        clock.advance(RELOAD_PERIOD)
+        with ThreadPoolExecutor(2) as threads, store.held() as reached:
+            reloading = threads.submit(lambda: source.keyring)
+            assert reached.wait(DEADLINE)
+            assert threads.submit(lambda: source.keyring).result(DEADLINE) == keyring
+        assert reloading.result() == newer
+
+    def test_keeps_others_waiting_once_their_keys_are_no_longer_the_active_ones(
+        self, source: KeyringSource, store: CountingStore, clock: Clock, keyring: Keyring
+    ) -> None:
+        store.put(stage(keyring, KeyPurpose.ROOT, START + STAGING_PERIOD))
+        clock.advance(RELOAD_PERIOD)
+        assert source.active_root()[0] == 1
+        clock.advance(STAGING_PERIOD)
+        with ThreadPoolExecutor(2) as threads:
+            with store.held() as reached:
+                roots = [threads.submit(source.active_root)]
+                assert reached.wait(DEADLINE)
+                roots.append(threads.submit(source.active_root))
+            assert [root.result()[0] for root in roots] == [2, 2]
 
     @pytest.mark.parametrize("failure", [StoreUnavailable("the disk is gone"), KeyringError("not readable")])
     def test_what_cannot_be_read_leaves_the_loaded_one_and_says_so(
