@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import ssl
 from enum import Enum
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 _OPTIONS: Final = ("endpoint", "public_endpoint", "region", "ca", "style", "encryption", "write_once", "timeout")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _DEFAULT_TIMEOUT: Final = 20.0
-_MAX_TIMEOUT: Final = 300.0
 _MAX_PREFIX_BYTES: Final = 900
 
 # S3 User Guide, "General purpose bucket naming rules".
@@ -140,7 +138,7 @@ class S3Settings:
             style=_style(url, setting, endpoint, bucket),
             encrypts=encrypts,
             write_once=url.choice(setting, "write_once", "true", "false") == "true",
-            timeout=_timeout(options.get("timeout", ""), setting),
+            timeout=url.seconds(setting, "timeout", _DEFAULT_TIMEOUT),
         )
 
     @property
@@ -235,15 +233,3 @@ def _ssl_context(ca: str, setting: str) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "it is no PEM file"
         raise ConfigError(f"{setting}: the file that ca names cannot be used: {reason}") from error
-
-
-def _timeout(text: str, setting: str) -> float:
-    if not text:
-        return _DEFAULT_TIMEOUT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _MAX_TIMEOUT:
-        raise ConfigError(f"{setting}: timeout must be a number of seconds up to {_MAX_TIMEOUT:.0f}")
-    return seconds
