@@ -33,6 +33,7 @@ class Action(StrEnum):
     GRANT_VERIFY = "grant.verify"
     GRANT_REVOKE = "grant.revoke"
     METADATA_GET = "metadata.get"
+    TOKEN_LABEL = "token.label"  # noqa: S105 - an action, no password
     TOKEN_DELETE = "token.delete"  # noqa: S105 - an action, no password
     TOKEN_REKEY = "token.rekey"  # noqa: S105 - an action, no password
     ERASE = "erase"

@@ -163,6 +163,14 @@ class Lookup:
         )
         return self.store.replace(opened.record, changed)
 
+    def label(self, found: Found, contents: Contents) -> Record | None:
+        """Compare-and-swap the labels of ``contents`` into the record; None where it was not the same any more.
+
+        A re-keying that is under way is given up: what it has sealed lacks them.
+        """
+        labelled = self._sealed_anew(found, found.token, contents)
+        return labelled if self.store.replace(found.opened.record, labelled) else None
+
     def open(self, record: Record) -> OpenedRecord:
         """Open the outer layer of a record, as sweeper and eraser do, without any token."""
         return records.open_record(record, self.keyring.root_key)
@@ -213,27 +221,30 @@ class Lookup:
         return self.store.get([token.keys.record_name])[0]
 
     def _move(self, found: Found, token: PresentedToken) -> None:
-        contents = found.contents()
-        placement = evolve(
-            found.fields.placement, inner=self._seal_contents(token, contents, found.fields.placement.generation)
-        )
+        moved = self._sealed_anew(found, token, found.contents())
+        with suppress(Conflict):  # another process moved it first
+            self.store.replace(found.opened.record, moved)
+
+    def _sealed_anew(self, found: Found, token: PresentedToken, contents: Contents) -> Record:
+        """The record of ``found`` as it lies under ``token`` with these contents, both layers sealed anew."""
+        fields = found.fields
+        inner = self._seal_contents(token, contents, fields.placement.generation)
         root_version, root_key = self.keyring.active_root()
-        moved = records.seal_record(
-            evolve(
-                found.opened.header,
-                lookup_version=token.lookup_version,
-                root_version=root_version,
-                revision=found.opened.header.revision + 1,
-                labels=self._label_hashes(token, contents.labels),
-            ),
-            evolve(found.fields, placement=placement).without_following(),
+        header = evolve(
+            found.opened.header,
+            lookup_version=token.lookup_version,
+            root_version=root_version,
+            revision=found.opened.header.revision + 1,
+            labels=self._label_hashes(token, contents.labels),
+        )
+        return records.seal_record(
+            header,
+            evolve(fields, placement=evolve(fields.placement, inner=inner)).without_following(),
             name=token.keys.record_name,
             commitment=token.keys.commitment,
             root_key=root_key,
             random=self.random,
         )
-        with suppress(Conflict):  # another process moved it first
-            self.store.replace(found.opened.record, moved)
 
     def _seal_contents(self, token: PresentedToken, contents: Contents, generation: int) -> bytes:
         return records.seal_contents(

@@ -311,6 +311,21 @@ class Tokenizer:
         self._write_audit(call, Action.METADATA_GET, presented, opened)
         return opened
 
+    def label(self, call: Call, texts: Sequence[str], labels: Sequence[str]) -> list[Outcome[None]]:
+        """Say whose values these are, for erasure: give tokens labels, beside those that they have. Repeatable.
+
+        Raises:
+            RoleForbidden: only applications may label.
+            InvalidRequest: one of ``labels`` is no label, or they are too many.
+        """
+        self._admit(call, Action.TOKEN_LABEL, _GRANTERS)
+        _check_labels(labels)
+        presented = self._present(call, texts)
+        found = self._find(presented)
+        # Written first: a label by which values are erased must not come from nowhere.
+        self._write_audit(call, Action.TOKEN_LABEL, presented, found, labels=self._label_fingerprints(call, labels))
+        return [one if isinstance(one, LunaCoreError) else attempt(self._label, call, one, labels) for one in found]
+
     def delete(self, call: Call, texts: Sequence[str]) -> list[Outcome[None]]:
         """Erase tokens and their values for good. A token that is not there counts as erased.
 
@@ -459,10 +474,7 @@ class Tokenizer:
             )
         if value.ttl is not None and not 0 < value.ttl <= _MAX_VALUE_TTL:
             raise InvalidRequest(f"ttl must be between 1 second and {_MAX_VALUE_TTL} seconds", field="ttl")
-        if len(value.labels) > MAX_LABELS:
-            raise InvalidRequest(f"labels may be {MAX_LABELS} at most", field="labels")
-        if not all(is_label(label) for label in value.labels):
-            raise InvalidRequest(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="labels")
+        _check_labels(value.labels)
 
     def _first_due(self, fields: OperatorFields) -> int:
         """When the sweeper is to look first: when an upload is overdue. It then sees whether one came."""
@@ -597,6 +609,32 @@ class Tokenizer:
             found = self.lookup.find([found.token])[0]
         raise Conflict("the token is being changed by others at this moment; try again")
 
+    def _label(self, call: Call, found: Found, labels: Sequence[str]) -> None:
+        for _ in range(_CHANGE_ATTEMPTS):
+            contents = found.contents()
+            together = tuple(dict.fromkeys((*contents.labels, *labels)))
+            if together == contents.labels:
+                return
+            _check_labels(together)
+            record = self.lookup.label(found, evolve(contents, labels=together))
+            if record is not None:
+                self.audit.write([self._labelled_event(call, found.token, record)])
+                return
+            found = only(self._find([found.token]))
+        raise Conflict("the token is being changed by others at this moment; try again")
+
+    def _labelled_event(self, call: Call, token: PresentedToken, record: Record) -> AuditEvent:
+        """What the audit log is told when it is done, so that an older copy of the record can be told from this one."""
+        return AuditEvent.of(
+            call,
+            Action.TOKEN_LABEL,
+            self.now(),
+            token=token.fingerprint,
+            record=self.keyring.record_fingerprints(record.name)[0],
+            revision=record.header.revision,
+            detail={**call.who, "done": True},
+        )
+
     def _rekey(self, call: Call, found: Found, older_than: int, deep: bool) -> bool:  # noqa: FBT001 - passed on by attempt
         if older_than and keyed_at(found.fields) + older_than > self.now():
             return False
@@ -610,13 +648,13 @@ class Tokenizer:
         """The fingerprints of the labels of each, by which events of a person's tokens are found."""
         if not any(isinstance(one, _Minted) and one.labels for one in minted):
             return []
-        tenant, keyring = call.identity.tenant, self.keyring
         return [
-            {"labels": " ".join(label_fingerprint(keyring, tenant, label) for label in one.labels)}
-            if isinstance(one, _Minted) and one.labels
-            else {}
+            {"labels": self._label_fingerprints(call, one.labels)} if isinstance(one, _Minted) and one.labels else {}
             for one in minted
         ]
+
+    def _label_fingerprints(self, call: Call, labels: Sequence[str]) -> str:
+        return " ".join(label_fingerprint(self.keyring, call.identity.tenant, label) for label in labels)
 
     def _record_fingerprints(self, found: Sequence[Outcome[Found]]) -> list[str]:
         return [
@@ -661,6 +699,13 @@ class Tokenizer:
                 for one, outcome, record, own in zip(presented, outcomes, records, details, strict=True)
             ]
         )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise InvalidRequest(f"labels may be {MAX_LABELS} at most", field="labels")
+    if not all(is_label(label) for label in labels):
+        raise InvalidRequest(f"a label must be text of 1 to {MAX_LABEL_BYTES} bytes of UTF-8", field="labels")
 
 
 def _missing_for(call: Call) -> Callable[[], LunaCoreError]:

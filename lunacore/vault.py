@@ -132,6 +132,17 @@ class Vault:
         """What was said of the value when it was put away; errors are those of ``get``."""
         return only(self.tokenizer.metadata(self._call, [token]))
 
+    def label(self, token: str, labels: Sequence[str]) -> None:
+        """Give the token labels, beside those that it has: whose value it is, for erasing all that belongs to someone.
+
+        Raises:
+            InvalidToken: the string is no token.
+            InvalidRequest: one is no label, or they are too many.
+            TokenNotFound: there is no such token, or it was deleted.
+            StoreUnavailable: a store cannot be reached.
+        """
+        only(self.tokenizer.label(self._call, [token], labels))
+
     def delete(self, token: str) -> None:
         """Erase the token and its value for good; a token that is not there counts as erased.
 
@@ -142,7 +153,7 @@ class Vault:
         only(self.tokenizer.delete(self._call, [token]))
 
     def delete_label(self, label: str) -> LabelErasure:
-        """Erase all that was put away with a label, and get signed receipts of it; can be repeated.
+        """Erase all that has a label, and get signed receipts of it; can be repeated.
 
         Raises:
             InvalidRequest: it is no label.

@@ -114,6 +114,7 @@ def _add_calls(app: falcon.App[Request, Response], services: Services) -> None:
     app.add_route("/grant/verify", Endpoint(wire.VERIFY_GRANT, grants.verify, door, limits))
     app.add_route("/grant/revoke", Endpoint(wire.REVOKE_GRANT, grants.revoke, door, limits))
     app.add_route("/metadata/get", Endpoint(wire.BY_TOKEN, tokens.metadata, door, limits))
+    app.add_route("/token/label", Endpoint(wire.LABEL_TOKEN, tokens.label, door, limits))
     app.add_route("/token/delete", Endpoint(wire.BY_TOKEN, tokens.delete, door, limits))
     app.add_route("/label/delete", Endpoint(wire.DELETE_LABEL, tokens.delete_label, door, limits))
     app.add_route("/session/end", EndSession(sessions, door, limits, services.session_flow.cookies))

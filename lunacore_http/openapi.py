@@ -72,6 +72,14 @@ _POSTS: Final = (
         ("grantMissing", "tokenNotFound"),
     ),
     _Post(
+        "/token/label",
+        "labelToken",
+        "Say whose values tokens stand for, so that they can be erased by label; repeatable",
+        wire.LABEL_TOKEN,
+        wire.Empty,
+        ("tokenNotFound", "conflict"),
+    ),
+    _Post(
         "/token/delete",
         "deleteToken",
         "Erase tokens and their values for good; repeatable",
@@ -82,7 +90,7 @@ _POSTS: Final = (
     _Post(
         "/label/delete",
         "deleteLabel",
-        "Erase the values that were put away with a label, some at a time, for good; repeatable",
+        "Erase the values that have a label, some at a time, for good; repeatable",
         wire.DELETE_LABEL,
         wire.ErasedLabel,
         ("conflict", "rateLimited"),

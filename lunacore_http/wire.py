@@ -164,6 +164,25 @@ class ManyTokens(_ManyTokens, _Asked, frozen=True, kw_only=True):
     token_ids: TokenIds
 
 
+class _LabelToken(_Asked, frozen=True, kw_only=True):
+    labels: Annotated[
+        list[Label],
+        Meta(min_length=1, max_length=255, description="By which all values of a person can be erased; others stay."),
+    ]
+
+
+class LabelToken(_OneToken, _LabelToken, frozen=True, kw_only=True):
+    """Say whose value a token stands for."""
+
+    token_id: TokenId
+
+
+class LabelTokens(_ManyTokens, _LabelToken, frozen=True, kw_only=True):
+    """Say whose values a batch of tokens stand for."""
+
+    token_ids: TokenIds
+
+
 class _OfSession(_Asked, frozen=True, kw_only=True):
     session_id: SessionId
     session_issuer: SessionIssuer | UnsetType = UNSET
@@ -222,7 +241,7 @@ class RevokeGrants(_ManyTokens, _OfSession, frozen=True, kw_only=True):
 
 
 class DeleteLabel(_Asked, frozen=True, kw_only=True):
-    """Erase what was put away with a label."""
+    """Erase what has a label."""
 
     is_batch: ClassVar[bool] = False
 
@@ -255,6 +274,8 @@ Asked: TypeAlias = (
     | VerifyGrants
     | RevokeGrant
     | RevokeGrants
+    | LabelToken
+    | LabelTokens
     | DeleteLabel
     | EndSession
 )
@@ -435,6 +456,7 @@ BY_TOKEN: Final[RequestDecoder[OneToken | ManyTokens]] = _by_token(OneToken, Man
 SET_GRANT: Final[RequestDecoder[SetGrant | SetGrants]] = _by_token(SetGrant, SetGrants)
 VERIFY_GRANT: Final[RequestDecoder[VerifyGrant | VerifyGrants]] = _by_token(VerifyGrant, VerifyGrants)
 REVOKE_GRANT: Final[RequestDecoder[RevokeGrant | RevokeGrants]] = _by_token(RevokeGrant, RevokeGrants)
+LABEL_TOKEN: Final[RequestDecoder[LabelToken | LabelTokens]] = _by_token(LabelToken, LabelTokens)
 DELETE_LABEL: Final[RequestDecoder[DeleteLabel]] = RequestDecoder(DeleteLabel)
 END_SESSION: Final[RequestDecoder[EndSession]] = RequestDecoder(EndSession)
 

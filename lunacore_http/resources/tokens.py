@@ -1,4 +1,4 @@
-"""Tokens over HTTP: tokenize, detokenize, metadata and delete."""
+"""Tokens over HTTP: tokenize, detokenize, metadata, label and delete."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ class Tokens:
         """Tell what was said of values when they were tokenized."""
         kept = self.tokenizer.metadata(call, asked.parts())
         return [one if isinstance(one, LunaCoreError) else _kept(one) for one in kept]
+
+    def label(self, call: Call, asked: wire.LabelToken | wire.LabelTokens) -> Sequence[Outcome[wire.Empty]]:
+        """Say whose values tokens stand for."""
+        labelled = self.tokenizer.label(call, asked.parts(), asked.labels)
+        return [one if isinstance(one, LunaCoreError) else wire.Empty() for one in labelled]
 
     def delete(self, call: Call, asked: wire.OneToken | wire.ManyTokens) -> Sequence[Outcome[wire.Empty]]:
         """Erase tokens and values."""

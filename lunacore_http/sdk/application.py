@@ -210,6 +210,16 @@ class Application(_Base):
         """
         return self._connection.run(calls.metadata(token))
 
+    def label(self, tokens: Tokens, labels: Iterable[str]) -> None:
+        """Say whose values these are, for ``delete_label``: give tokens labels, beside those that they have. Repeatable.
+
+        Raises:
+            InvalidRequest: a string is no token, one of ``labels`` is no label, or a token would have more than 255.
+            TokenNotFound: one of the tokens does not exist; others may have been given the labels.
+            Conflict: one of the tokens is being changed by others at this moment; try again.
+        """
+        self._connection.run(calls.label(tokens, labels))
+
     def delete(self, tokens: Tokens) -> None:
         """Erase tokens and their values for good; one that is not there counts as erased.
 
@@ -219,7 +229,7 @@ class Application(_Base):
         self._connection.run(calls.delete(tokens))
 
     def delete_label(self, label: str) -> LabelErasure:
-        """Erase all that was put away with a label, such as all values of a person, and get signed receipts of it.
+        """Erase all that has a label, such as all values of a person, and get signed receipts of it.
 
         Raises:
             InvalidRequest: it is no label.
@@ -406,6 +416,10 @@ class AsyncApplication(_Base):
     async def metadata(self, token: str) -> dict[str, Any]:
         """``Application.metadata``."""
         return await self._connection.run(calls.metadata(token))
+
+    async def label(self, tokens: Tokens, labels: Iterable[str]) -> None:
+        """``Application.label``."""
+        await self._connection.run(calls.label(tokens, labels))
 
     async def delete(self, tokens: Tokens) -> None:
         """``Application.delete``."""

@@ -113,13 +113,18 @@ def metadata(token: str) -> Flow[dict[str, Any]]:
     return dict(_member(data, "metadata", dict))
 
 
+def label(tokens: Tokens, labels: Iterable[str]) -> Flow[None]:
+    """Say whose values tokens stand for."""
+    yield from _each("/token/label", {"labels": _labels(labels)}, tokens)
+
+
 def delete(tokens: Tokens) -> Flow[None]:
     """Erase tokens and their values."""
     yield from _each("/token/delete", {}, tokens)
 
 
 def delete_label(label: str) -> Flow[LabelErasure]:
-    """Erase all that was put away with a label."""
+    """Erase all that has a label."""
     erased, receipts = 0, []
     for _ in range(_MOST_PORTIONS):
         data = yield _call("/label/delete", {"label": label})

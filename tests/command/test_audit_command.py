@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lunacore import open_vault
 from tests.command.running import GET, PROGRAM, Lunacore
 
 if TYPE_CHECKING:
@@ -220,12 +221,16 @@ class TestSearch:
         other = lunacore.put(b"value", "--label", "bob")
         for token in (*hers, other):
             lunacore.ok("get", token, "--reason", "a test")
+        with open_vault(lunacore.data) as vault:
+            vault.label(other, ["later"])
         lunacore("erase", "--label", "alice", "--yes")
         found = self.search(lunacore, "--label", "alice")
         assert [one["action"] for one in found] == ["tokenize", "detokenize", "erase"]
         assert self.search(lunacore, "--label", "-", given=b"alice\n") == found
         both = [one["action"] for one in self.search(lunacore, "--label", "both")]
         assert both == ["tokenize", "tokenize", "detokenize", "detokenize"]
+        later = [one["action"] for one in self.search(lunacore, "--label", "later")]
+        assert later == ["tokenize", "detokenize", "token.label", "token.label"]
         assert self.search(lunacore, "--label", "carol") == []
         assert self.search(lunacore, "--label", "alice", "--tenant", "other") == []
         assert "alice" not in lunacore.audit()

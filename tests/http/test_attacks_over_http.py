@@ -213,6 +213,7 @@ def test_a_users_jwt_on_calls_for_applications(victim: Victim) -> None:
         "/grant/set": {"sessionId": "s-1", "tokenId": token},
         "/grant/verify": {"sessionId": "s-1", "tokenId": token},
         "/grant/revoke": {"sessionId": "s-1"},
+        "/token/label": {"tokenId": token, "labels": ["alice"]},
         "/token/delete": {"tokenId": token},
         "/label/delete": {"label": "alice"},
     }

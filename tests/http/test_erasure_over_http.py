@@ -1,4 +1,4 @@
-"""``ttl`` and ``labels`` on tokenize, and the erasure of a label, over HTTP."""
+"""``ttl`` and ``labels`` on tokenize, labels that are given later, and the erasure of a label, over HTTP."""
 
 from __future__ import annotations
 
@@ -42,6 +42,25 @@ def test_a_label_is_erased_and_a_receipt_given(tokenizer: Tokenizer) -> None:
     assert ALICE not in done["receipt"]
     assert [known(tokenizer, token) for token in [*hers, kept]] == [False, False, True]
     assert delete_label(tokenizer)["erased"] == 0
+
+
+def test_what_a_browser_tokenized_is_labelled_and_erased(tokenizer: Tokenizer) -> None:
+    hers, others = [tokenizer.data("/tokenize", {"metadata": STRING}, tokenizer.user())["tokenId"] for _ in range(2)]
+    for _ in range(2):
+        assert tokenizer.data("/token/label", {"tokenId": hers, "labels": [ALICE]}, tokenizer.application) == {}
+    batch = tokenizer.data("/token/label", {"tokenIds": [hers, "no token"], "labels": ["b"]}, tokenizer.application)
+    assert [one["success"] for one in batch["items"]] == [True, False]
+    assert delete_label(tokenizer)["erased"] == 1
+    assert [known(tokenizer, token) for token in (hers, others)] == [False, True]
+    status, name = tokenizer.refusal("/token/label", {"tokenId": hers, "labels": ["b"]}, tokenizer.application)[:2]
+    assert (status, name) == (404, "tokenNotFound")
+
+
+def test_a_user_gives_no_labels(shared_tokenizer: Tokenizer) -> None:
+    tokenizer = shared_tokenizer
+    token = tokenizer.data("/tokenize", {"metadata": STRING}, tokenizer.user())["tokenId"]
+    body = {"tokenId": token, "labels": ["hers"]}
+    assert tokenizer.refusal("/token/label", body, tokenizer.user())[:2] == (403, "roleForbidden")
 
 
 def test_many_are_erased_in_portions(tokenizer: Tokenizer) -> None:

@@ -87,6 +87,8 @@ def test_a_life_of_tokens_is_as_documented(tokenizer: Tokenizer) -> None:
     call("/grant/revoke", {**session, "tokenId": token}, application)
     call("/grant/revoke", {**session, "tokenIds": tokens}, application)
     call("/grant/revoke", session, application)
+    call("/token/label", {"tokenId": token, "labels": ["alice"]}, application)
+    call("/token/label", {"tokenIds": tokens, "labels": ["alice", "order:3"]}, application)
     call("/token/delete", {"tokenId": token}, application)
     call("/token/delete", {"tokenIds": tokens}, application)
     call("/detokenize", {"tokenId": token}, user, 403)

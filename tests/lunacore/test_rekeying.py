@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from lunacore.errors import (
 )
 from lunacore.identity import Call, operator
 from lunacore.keyring import KeyPurpose
+from lunacore.lookup import Found
 from lunacore.outcomes import only
 from lunacore.records import RecordState, ValueFormat
 from lunacore.rekeying import MAX_LEFTOVER, keyed_at
@@ -440,6 +442,27 @@ class TestRaces:
         with pytest.raises(Conflict):
             rekey(self.racing(deployment, call, nth, begin), token)
         assert record_of(deployment, token).fields.following is not None
+        assert_settles(deployment, clock, token)
+
+    @pytest.mark.parametrize(("call", "nth"), [("replace", 1), ("copy", 1), ("stat", 1), ("get", 2), ("replace", 2)])
+    def test_a_label_that_is_given_meanwhile_stays(
+        self, deployment: Deployment, clock: Clock, call: str, nth: int
+    ) -> None:
+        """What the re-keying had sealed lacks it."""
+        token = put(deployment, labels=("bob",))
+
+        def label() -> None:
+            only(deployment.tokenizer.label(CALL, [token], ["alice"]))
+
+        with suppress(Conflict):
+            rekey(self.racing(deployment, call, nth, label), token)
+        for _ in range(2):
+            opened = record_of(deployment, token)
+            presented = deployment.tokenizer.lookup.present("default", tokens.parse(token))
+            assert Found(presented, opened).contents().labels == ("bob", "alice")
+            assert len(opened.header.labels) == 2
+            assert read(deployment, token) == VALUE
+            rekey(deployment, token)
         assert_settles(deployment, clock, token)
 
     @pytest.mark.parametrize(("call", "nth"), [("replace", 1), ("copy", 1), ("replace", 2)])

@@ -304,6 +304,7 @@ class TokenizerMachine(RuleBasedStateMachine):
         assert isinstance(attempt(tokenizer.verify, call, session, [token]), RoleForbidden)
         assert isinstance(attempt(tokenizer.revoke, call, session, [token]), RoleForbidden)
         assert isinstance(attempt(tokenizer.delete, call, [token]), RoleForbidden)
+        assert isinstance(attempt(tokenizer.label, call, [token], LABELS), RoleForbidden)
         assert isinstance(attempt(tokenizer.confirm, call, [token]), RoleForbidden)
 
     @rule(process=processes, call=applications, token=consumes(tokens))
@@ -312,6 +313,16 @@ class TokenizerMachine(RuleBasedStateMachine):
         known = self.model.tokens.get(token)
         if known is not None and known.tenant == call.identity.tenant:
             known.gone = True
+
+    @rule(process=processes, call=applications, token=tokens, labels=label_lists)
+    def label(self, process: int, call: Call, token: Token, labels: tuple[str, ...]) -> None:
+        (outcome,) = self.processes[process].tokenizer.label(call, [token], labels)
+        if not self.model.exists(token, call.identity.tenant):
+            assert isinstance(outcome, TokenNotFound)
+            return
+        assert outcome is None
+        known = self.model.tokens[token]
+        known.labels = (*known.labels, *labels)
 
     @rule(process=processes, call=applications, label=st.sampled_from(LABELS))
     def erase_label(self, process: int, call: Call, label: str) -> None:

@@ -135,6 +135,19 @@ class TestRoundTrip:
         with lunacore.open_vault(str(tmp_path)) as vault:
             assert vault.get(token) == b"a value"
 
+    def test_a_label_that_is_given_later_is_there_too(self, tmp_path: Path) -> None:
+        with open_vault(tmp_path) as vault:
+            token, other = vault.put(b"hers"), vault.put(b"his")
+            vault.label(token, ["alice"])
+            with pytest.raises(InvalidRequest, match="label"):
+                vault.label(token, [""])
+        with open_vault(tmp_path) as vault:
+            assert vault.get(token) == b"hers"
+            assert vault.delete_label("alice").erased == 1
+            with pytest.raises(TokenNotFound):
+                vault.label(token, ["alice"])
+            assert vault.get(other) == b"his"
+
 
 class TestDelete:
     def test_leaves_nothing(self, vault: Vault) -> None:

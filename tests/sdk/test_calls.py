@@ -128,6 +128,12 @@ def asked(
         (lambda luna: luna.grants.revoke(SESSION), "/grant/revoke", {"sessionId": SESSION}, None),
         (lambda luna: luna.sessions.end(SESSION), "/session/end", {"sessionId": SESSION}, None),
         (lambda luna: luna.delete(TOKEN), "/token/delete", {"tokenIds": [TOKEN]}, {}),
+        (
+            lambda luna: luna.label([TOKEN], ("alice", "order:3")),
+            "/token/label",
+            {"tokenIds": [TOKEN], "labels": ["alice", "order:3"]},
+            {},
+        ),
     ],
 )
 def test_what_is_sent(
