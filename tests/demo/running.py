@@ -20,10 +20,11 @@ PASSWORD = "correct horse"
 
 
 class RunningDemo:
-    """The program, as a context manager; what it keeps lies in ``directory``."""
+    """The program, as a context manager; what it keeps lies in ``directory``, and values where ``objects`` says."""
 
-    def __init__(self, directory: Path, **environ: str) -> None:
+    def __init__(self, directory: Path, objects: str = "", **environ: str) -> None:
         self.lunacore = Lunacore(directory)
+        self._objects = ["--objects", objects] if objects else []
         self.port, self.tokenizer_port, self.operations_port = free_port(), free_port(), free_port()
         self.environ = {
             "LUNACORE_TOKENIZER_PORT": str(self.tokenizer_port),
@@ -36,7 +37,7 @@ class RunningDemo:
 
     @property
     def arguments(self) -> list[str]:
-        return ["demo", "--port", str(self.port)]
+        return ["demo", "--port", str(self.port), *self._objects]
 
     @property
     def kept(self) -> Path:
