@@ -81,6 +81,8 @@ class Checkup:
         with self._opened("audit", self._opening.audit) as audit:
             if audit is not None:
                 self._probe("audit", audit)
+        if self.config.audit.copy:
+            self._audit_copy()
         for provider in self.config.identity:
             self._identity(provider)
         return self.findings
@@ -112,10 +114,15 @@ class Checkup:
     @contextmanager
     def _noting(self, store: str) -> Iterator[None]:
         """Make a finding of what is refused in the block, and go on after it."""
+        with self._noting_at(f"tokenizer.{store}", _REMEDIES[store]):
+            yield
+
+    @contextmanager
+    def _noting_at(self, part: str, remedy: str) -> Iterator[None]:
         try:
             yield
         except LunaCoreError as refusal:
-            self.findings.append(problem(f"tokenizer.{store}", refusal.message, _REMEDIES[store]))
+            self.findings.append(problem(part, refusal.message, remedy))
 
     def _probe(self, store: str, part: object) -> None:
         if isinstance(part, Probe):
@@ -272,6 +279,23 @@ class Checkup:
                     self._compare("objects", written.read())
             finally:
                 objects.delete([name])
+
+    def _audit_copy(self) -> None:
+        path = local_paths.audit_copy_path(self.config)
+        if path is not None and not path.exists():
+            remedy = (
+                "if there were checkpoints before, mount its disk or restore it: it shows what is cut off the audit log"
+            )
+            self.findings.append(warning("audit.copy", f"{path} is not there; the first start makes it", remedy))
+            return
+        with self._noting_at(
+            "audit.copy", "make it writable: until then the audit log is vouched for in one place less"
+        ):
+            copy: Any = self._opening.audit_copy()
+            with closing(copy) if hasattr(copy, "close") else nullcontext():
+                if isinstance(copy, Probe):
+                    copy.probe()
+            self.findings.append(ok("audit.copy", "can be written"))
 
     def _compare(self, store: str, read: bytes | None) -> None:
         if read != _PROBE:

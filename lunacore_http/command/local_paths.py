@@ -52,6 +52,11 @@ def paths_of(config: Config, store: str) -> list[Path]:
     return [path for path in (_local_path(url, store) for url in urls) if path is not None]
 
 
+def audit_copy_path(config: Config) -> Path | None:
+    """The local path of the second place for checkpoints, None if it lies elsewhere or nowhere."""
+    return _local_path(config.audit.copy, "audit") if config.audit.copy else None
+
+
 def _local_path(url: str, store: str) -> Path | None:
     try:
         parsed = BackendURL.parse(url, f"tokenizer.{store}")

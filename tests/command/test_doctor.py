@@ -131,6 +131,24 @@ def test_an_audit_log_that_cannot_be_written_is_found(lunacore: Lunacore) -> Non
     assert "make the audit log writable" in _problems(lunacore)["tokenizer.audit"]
 
 
+def test_the_second_place_of_checkpoints_is_looked_at(lunacore: Lunacore) -> None:
+    lunacore.put(b"value")
+    elsewhere = lunacore.directory / "elsewhere" / "checkpoints.jsonl"
+    copied = {"LUNACORE_AUDIT_COPY": f"file://{elsewhere}"}
+    assert f"warning  audit.copy: {elsewhere} is not there" in lunacore("doctor", environ=copied).out.decode()
+    assert not elsewhere.parent.exists()
+    elsewhere.parent.mkdir(mode=0o700)
+    elsewhere.touch(mode=0o600)
+    assert "ok       audit.copy: can be written" in lunacore("doctor", environ=copied).out.decode()
+    assert elsewhere.read_bytes() == b""
+    elsewhere.unlink()
+    elsewhere.mkdir()
+    (elsewhere / "audit.jsonl").mkdir()
+    assert "vouched for" in _problems(lunacore, environ=copied)["audit.copy"]
+    wrong = {"LUNACORE_AUDIT_COPY": "nowhere://here"}
+    assert "audit.copy" in _problems(lunacore, environ=wrong)
+
+
 def test_a_clock_that_was_set_back_is_found(lunacore: Lunacore) -> None:
     lunacore.put(b"value")
     later = (lunacore.data / "keyring").stat().st_mtime + 5000
