@@ -6,6 +6,8 @@ listener adds them up; so the numbers are right whatever the number of workers. 
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
+_EVENT: Final = re.compile(r"event=([a-z_]+)", re.ASCII)
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -87,6 +90,31 @@ class CountedAudit:
             self.metrics.audit_failed()
             raise
         self.metrics.audited(events)
+
+
+class CountedProblems(logging.Handler):
+    """Counts what a process logs as warnings and errors, so that an alarm needs no look into logs.
+
+    ``event`` is what a line names itself, and ``-`` where it does not.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, namespace: str = "lunacore") -> None:
+        super().__init__(logging.WARNING)
+        self._problems = Counter(
+            f"{namespace}_problems", "Warnings and errors in the log.", ("logger", "event"), registry=registry
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one. Only the template is looked at: what stands in its places is never a label."""
+        named = _EVENT.match(str(record.msg))
+        try:
+            self._problems.labels(record.name, named[1] if named else "-").inc()
+        except Exception:  # noqa: BLE001 - as logging's own handlers: a log that cannot be kept stops no call
+            self.handleError(record)
+
+    def listen(self) -> None:
+        """Begin with what is logged from now on."""
+        logging.getLogger("lunacore").addHandler(self)
 
 
 class SweepMetrics:

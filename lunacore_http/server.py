@@ -29,7 +29,7 @@ from lunacore.errors import ConfigError, StoreUnavailable
 from lunacore.sweeping import Sweeper
 from lunacore_http import logs
 from lunacore_http.listening import free_address
-from lunacore_http.metrics import SweepMetrics, operator_registry
+from lunacore_http.metrics import CountedProblems, SweepMetrics, operator_registry
 from lunacore_http.operator_listener import OperatorListener
 from lunacore_http.sweeper import BackgroundSweeper
 from lunacore_http.wiring import open_gateway, open_worker, operations_of
@@ -82,6 +82,8 @@ def serve(config: Config, *, started: Callable[[], None] | None = None) -> None:
         listener = OperatorListener(config.tokenizer.operations, operations)
         stack.callback(listener.stop)
         server = _server(config, "tokenizer")
+        # After granian, which arranges logging anew.
+        CountedProblems(registry, namespace="lunacore_main").listen()
 
         def begin() -> None:
             listener.start()

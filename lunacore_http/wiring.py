@@ -21,7 +21,7 @@ from lunacore_http.browser import origin_of
 from lunacore_http.cookies import Cookies
 from lunacore_http.gateway import create_gateway
 from lunacore_http.identity.providers import Identities
-from lunacore_http.metrics import CallMetrics, CountedAudit
+from lunacore_http.metrics import CallMetrics, CountedAudit, CountedProblems
 from lunacore_http.openapi import openapi_document
 from lunacore_http.resources.fonts import fonts_in
 from lunacore_http.resources.frame import frame_parts
@@ -64,6 +64,7 @@ def open_worker(config: Config) -> falcon.App[Request, Response]:
 
     So the first request need not wait for them, and a provider that is down holds up no start.
     """
+    CountedProblems(REGISTRY).listen()
     services = services_of(open_deployment(config), CallMetrics(REGISTRY))
     services.session_flow.identities.prepare()
     return create_app(services)

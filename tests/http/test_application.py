@@ -525,6 +525,26 @@ def test_a_failing_audit_log_is_counted() -> None:
     assert values(registry)["lunacore_audit_failures_total", ()] == 1
 
 
+def test_problems_in_the_log_are_counted_by_what_they_name_themselves() -> None:
+    registry = CollectorRegistry()
+    log, problems = logging.getLogger("lunacore.rekey"), metrics.CountedProblems(registry)
+    problems.listen()
+    try:
+        log.warning('event=rekey_failed token=%s message="%s"', UNKNOWN, "event=other")
+        log.error("event=rekey_failed")
+        log.warning("%s", f"event={UNKNOWN}")
+        log.info("event=swept")
+    finally:
+        logging.getLogger("lunacore").removeHandler(problems)
+    log.warning("event=rekey_failed")
+    counted = {key: value for key, value in values(registry).items() if key[0] == "lunacore_problems_total"}
+    name = "lunacore_problems_total"
+    assert counted == {
+        (name, (("event", "rekey_failed"), ("logger", "lunacore.rekey"))): 2,
+        (name, (("event", "-"), ("logger", "lunacore.rekey"))): 1,
+    }
+
+
 def test_tickets_live_no_longer_than_the_credential(tokenizer: Tokenizer) -> None:
     cookie = tokenizer.issuer.user(URL, "short", exp=int(time.time()) + 45)
     data = tokenizer.data("/tokenize", {"metadata": STRING}, {"cookie": f"access_token={cookie}"})

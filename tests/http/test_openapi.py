@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunacore_http.errors import STATUS
-from lunacore_http.metrics import CallMetrics, SweepMetrics, exposition
+from lunacore_http.metrics import CallMetrics, CountedProblems, SweepMetrics, exposition
 from lunacore_http.openapi import openapi_document
 from tests.http.tokenizer_server import STRING
 
@@ -130,5 +130,7 @@ def test_the_reference_names_every_call_error_and_metric() -> None:
     registry = CollectorRegistry()
     CallMetrics(registry)
     SweepMetrics(registry)
+    CountedProblems(registry)
+    CountedProblems(registry, namespace="lunacore_main")
     for family in text_string_to_metric_families(exposition(registry).decode()):
         assert f"`{family.name}" in operations or family.name.endswith("_created")

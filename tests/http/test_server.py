@@ -11,10 +11,11 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -169,10 +170,14 @@ def test_odd_requests_are_refused_politely(server: TokenizerServer, method: byte
 # The operator's listener
 
 
-def metric_values(server: TokenizerServer) -> dict[tuple[str, str], float]:
+def metrics_of(server: TokenizerServer) -> str:
     answer = httpx.get(f"{server.operations_url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
-    families = text_string_to_metric_families(answer.text)
+    return answer.text
+
+
+def metric_values(server: TokenizerServer) -> dict[tuple[str, str], float]:
+    families = text_string_to_metric_families(metrics_of(server))
     return {
         (one.labels["call"], one.labels["outcome"]): one.value
         for family in families
@@ -234,6 +239,20 @@ def test_readiness_names_what_is_broken(tmp_path: Path) -> None:
         shutil.rmtree(objects, ignore_errors=True)
         away.rename(objects)
         assert httpx.get(f"{server.operations_url}/ready").status_code == 200
+
+
+def test_problems_of_workers_and_of_the_main_process_are_counted(tmp_path: Path) -> None:
+    with TokenizerServer(tmp_path, settings={"sweep": {"every": "1s"}}) as server:
+        token = server.data("/tokenize", {"metadata": STRING}, server.application)["tokenId"]
+        with closing(sqlite3.connect(tmp_path / "data" / "records.sqlite", isolation_level=None)) as database:
+            database.execute("UPDATE records SET body = substr(body, 1, 40)")
+        answer = server.post("/metadata/get", {"tokenId": token}, server.application)
+        assert answer.status_code == 500
+        assert 'lunacore_problems_total{event="internal_error",logger="lunacore.errors"} 1.0' in metrics_of(server)
+        with closing(sqlite3.connect(tmp_path / "data" / "grants.sqlite", isolation_level=None)) as database:
+            database.execute("DROP TABLE entries")
+        failed = 'lunacore_main_problems_total{event="sweep_failed",logger="lunacore.sweep"}'
+        wait_for(lambda: failed in metrics_of(server))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":37767", ""])
