@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from lunacore.errors import TokenNotFound
+
 if TYPE_CHECKING:
     from lunacore_http.sdk.testing import EmbeddedTokenizer
 
@@ -73,10 +75,16 @@ def test_the_tests_of_an_application_run_as_shown(tmp_path: Path) -> None:
 def test_what_belongs_to_a_person_is_erased(
     lunacore_tokenizer: EmbeddedTokenizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put, erase = python_of("erasure.md")
+    put, label, erase = python_of("erasure.md")
+    typed = lunacore_tokenizer.browser("of the customer").tokenize(b"typed into a field")
     with lunacore_tokenizer.application() as luna:
-        names: dict[str, Any] = {"luna": luna, "tokens": [luna.values.put(b"without a label")]}
+        names: dict[str, Any] = {"luna": luna, "session_id": "of the customer", "tokens": [typed]}
         exec(put, names)
+        exec(label, names)
+        names["tokens"] = [luna.values.put(b"without a label")]
         exec(erase, names)
-        assert names["erasure"].erased == 1
+        assert names["erasure"].erased == 2
+        for token in (typed, *names["tokens"]):
+            with pytest.raises(TokenNotFound):
+                luna.metadata(token)
     assert "lunacore-erasure-receipt" in capsys.readouterr().out
