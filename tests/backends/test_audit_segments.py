@@ -102,16 +102,13 @@ class InS3(AuditSinkContract):
         sink.close()
 
 
+@pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.xdist_group("seaweedfs")
 class TestOnSeaweedFS(InS3):
     @pytest.fixture
     def server(self, seaweedfs: S3Server) -> S3Server:
         return seaweedfs
-
-    @pytest.mark.long
-    def test_threads_do_not_tear_each_others_batches(self, open_sink: Callable[[], AuditSink]) -> None:
-        super().test_threads_do_not_tear_each_others_batches(open_sink)
 
     def test_a_lost_answer_is_made_good(self, server: S3Server) -> None:
         prefix = new_prefix()

@@ -140,6 +140,7 @@ class Everywhere:
         assert "curl" in found.remedy
 
 
+@pytest.mark.long
 @on_seaweedfs
 class TestSeaweedFS(Everywhere):
     @pytest.fixture

@@ -36,7 +36,8 @@ pytestmark = pytest.mark.usefixtures("s3_credentials")
 SETTING = "tokenizer.keyring"
 SURROUNDINGS = Surroundings(SETTING, time.time, os.urandom)
 SERVERS = [
-    pytest.param(name, marks=[pytest.mark.servers, pytest.mark.xdist_group(name)]) for name in ("seaweedfs", "minio")
+    pytest.param("minio", marks=[pytest.mark.servers, pytest.mark.xdist_group("minio")]),
+    pytest.param("seaweedfs", marks=[pytest.mark.servers, pytest.mark.xdist_group("seaweedfs"), pytest.mark.long]),
 ]
 
 
@@ -88,21 +89,13 @@ class S3Contract(KeyringStoreContract):
         return content
 
 
+@pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.xdist_group("seaweedfs")
 class TestOnSeaweedFS(S3Contract):
     @pytest.fixture
     def server(self, seaweedfs: S3Server) -> S3Server:
         return seaweedfs
-
-    # Its writers poll for the lock of an object once a second.
-    @pytest.mark.long
-    def test_no_swap_is_lost_between_threads(self, open_store: Callable[[], KeyringStore]) -> None:
-        super().test_no_swap_is_lost_between_threads(open_store)
-
-    @pytest.mark.long
-    def test_replaces_only_what_the_caller_has_seen(self, store: KeyringStore) -> None:
-        super().test_replaces_only_what_the_caller_has_seen(store)
 
 
 @pytest.mark.servers

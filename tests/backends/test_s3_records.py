@@ -42,7 +42,8 @@ pytestmark = pytest.mark.usefixtures("s3_credentials")
 
 SETTING = "tokenizer.records"
 SERVERS = [
-    pytest.param(name, marks=[pytest.mark.servers, pytest.mark.xdist_group(name)]) for name in ("seaweedfs", "minio")
+    pytest.param("minio", marks=[pytest.mark.servers, pytest.mark.xdist_group("minio")]),
+    pytest.param("seaweedfs", marks=[pytest.mark.servers, pytest.mark.xdist_group("seaweedfs"), pytest.mark.long]),
 ]
 
 
@@ -179,21 +180,13 @@ class S3Contract(RecordStoreContract):
         super().test_no_replace_is_lost(store)
 
 
+@pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.xdist_group("seaweedfs")
 class TestOnSeaweedFS(S3Contract):
     @pytest.fixture
     def server(self, seaweedfs: S3Server) -> S3Server:
         return seaweedfs
-
-    # Its writers poll for the lock of an object once a second.
-    @pytest.mark.long
-    def test_racing_creates_have_one_winner(self, store: RecordStore) -> None:
-        super().test_racing_creates_have_one_winner(store)
-
-    @pytest.mark.long
-    def test_racing_replaces_have_one_winner(self, store: RecordStore) -> None:
-        super().test_racing_replaces_have_one_winner(store)
 
 
 @pytest.mark.servers

@@ -132,16 +132,12 @@ class Everywhere:
         assert problems(diagnose(server, bucket, "elsewhere")) == []
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("seaweedfs")
 class TestSeaweedFS(Everywhere):
     @pytest.fixture
     def server(self, seaweedfs: SeaweedFS) -> SeaweedFS:
         return seaweedfs
-
-    # Its configurations of a bucket take seconds to be seen; MinIO's suite tries the same in the short run.
-    @pytest.mark.long
-    def test_versions_stay_unless_a_rule_removes_them(self, server: S3Server) -> None:
-        super().test_versions_stay_unless_a_rule_removes_them(server)
 
     def test_who_may_only_read(self, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         use_access_key(monkeypatch, *READER)

@@ -244,6 +244,7 @@ def test_shuffled_options_are_the_same_in_another_order(visitor: Visitor, world:
         assert given != names
 
 
+@pytest.mark.long
 def test_disabled_readonly_and_reset(visitor: Visitor, world: World) -> None:
     token = visitor.keep("neg")
     body = f"""<form><secure-select name="a" aria-label="A" token="{token}">{OPTIONS}</secure-select>
@@ -284,6 +285,7 @@ def test_disabled_readonly_and_reset(visitor: Visitor, world: World) -> None:
     assert form.evaluate("(form) => [...new FormData(form)]") == []
 
 
+@pytest.mark.long
 def test_what_goes_wrong_is_said_and_passes(visitor: Visitor, world: World) -> None:
     foreign = world.application.keep(world.new_user(), "neg")
     own = visitor.keep("neg")
@@ -324,6 +326,7 @@ STATES = f"""<style>:root {{{{ color-scheme: light dark }}}} body {{{{ backgroun
 <secure-copy token="{{foreign}}" aria-label="another's"></secure-copy>"""
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_in_any_state_of_an_add_on(visitor: Visitor, world: World) -> None:
     foreign = world.application.keep(world.new_user(), "neg")
     open_page(visitor, world, STATES.format(token=visitor.keep("neg"), foreign=foreign))

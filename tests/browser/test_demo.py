@@ -90,6 +90,7 @@ def test_saved_shown_edited_and_refused_to_another(demo: RunningDemo, people: Ca
     assert ada.errors == []
 
 
+@pytest.mark.long
 def test_the_keyboard_is_enough(demo: RunningDemo, people: Callable[[], Person]) -> None:
     kim = people()
     page = kim.page
@@ -156,6 +157,7 @@ def test_the_attack_gets_tokens_only(demo: RunningDemo, people: Callable[[], Per
     assert SECRET not in eve.page.content()
 
 
+@pytest.mark.long
 def test_files_are_kept_shown_and_saved(demo: RunningDemo, people: Callable[[], Person]) -> None:
     somebody = people()
     somebody.sign_up("pia")
@@ -233,6 +235,7 @@ def once_settled(axe: Axe, page: Page) -> AxeResults:
     return found
 
 
+@pytest.mark.long
 def test_the_page_in_react(demo: RunningDemo, people: Callable[[], Person]) -> None:
     ruth, axe = people(), Axe()
     ruth.sign_up("ruth")

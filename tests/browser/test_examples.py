@@ -87,6 +87,7 @@ def test_components_that_are_added_later(visitor: Visitor, world: World) -> None
     expect(visitor.text).to_have_text(SECRET)
 
 
+@pytest.mark.long
 def test_tokens_that_come_before_the_elements_do(visitor: Visitor, world: World) -> None:
     """Frameworks set properties of elements that are not in the page yet, or whose script has not come yet."""
     token = visitor.keep(SECRET)
@@ -150,7 +151,8 @@ def test_htmx(visitor: Visitor, world: World, version: str) -> None:
     assert visitor.console == []
 
 
-@pytest.mark.parametrize("version", ["2", pytest.param("4", marks=pytest.mark.long)])
+@pytest.mark.parametrize("version", ["2", "4"])
+@pytest.mark.long
 def test_a_field_that_htmx_sends_by_itself(visitor: Visitor, world: World, version: str) -> None:
     require_node()
     found = serve(world, "htmx")
@@ -203,6 +205,7 @@ def vue_page(world: World, tmp_path: Path) -> str:
     return "/vue/app"
 
 
+@pytest.mark.long
 def test_vue_with_single_file_components(visitor: Visitor, vue_page: str) -> None:
     visitor.go(vue_page)
     expect(visitor.inside(1).locator("input")).to_have_attribute("type", "email")
@@ -220,6 +223,7 @@ def test_vue_with_single_file_components(visitor: Visitor, vue_page: str) -> Non
     assert visitor.console == []
 
 
+@pytest.mark.long
 def test_vue_tells_what_a_field_could_not_do(visitor: Visitor, vue_page: str) -> None:
     visitor.context.clear_cookies()
     visitor.go(vue_page)

@@ -208,6 +208,7 @@ def test_a_mask_of_the_pages_own_and_none(visitor: Visitor, world: World) -> Non
     assert sum("is unknown and has no effect" in line for line in visitor.console) >= 2
 
 
+@pytest.mark.long
 def test_a_shown_value_that_its_mask_does_not_fit_stays_whole(visitor: Visitor, world: World) -> None:
     token = visitor.keep("unknown, asked twice")
     open_page(visitor, world, f"<secure-input validator='ssn' aria-label='A' token='{token}'></secure-input>")
@@ -329,6 +330,7 @@ def test_a_covered_text_is_revealed_on_request_and_covered_again(visitor: Visito
     assert len(later) <= heard
 
 
+@pytest.mark.long
 def test_an_empty_text_says_so(visitor: Visitor, world: World) -> None:
     empty = visitor.keep("")
     body = (
@@ -385,6 +387,7 @@ LANGUAGES = """<div lang="de-AT"><secure-span token="{token}"></secure-span></di
 <div lang="pt"><secure-span token="{token}"></secure-span></div><div lang="__proto__"><secure-span token="{token}"></secure-span></div>"""
 
 
+@pytest.mark.long
 def test_frames_speak_the_language_around_them(visitor: Visitor, world: World) -> None:
     open_page(visitor, world, LANGUAGES.format(token="lunasec-00000000-0000-4000-8000-000000000000"))
     wanted = [
@@ -452,6 +455,7 @@ def show_states(visitor: Visitor, world: World) -> None:
     expect(visitor.inside(6).locator(".text")).to_contain_text("A long text")
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_in_any_state(visitor: Visitor, world: World) -> None:
     show_states(visitor, world)
     found = Axe().run(visitor.page)

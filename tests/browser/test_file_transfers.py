@@ -71,6 +71,7 @@ def visitor(cut: Cut, visit: Callable[..., Visitor]) -> Visitor:
     return visit(at=cut.world)
 
 
+@pytest.mark.long
 def test_a_download_that_is_cut_off_goes_on_where_it_stopped(visitor: Visitor, cut: Cut) -> None:
     content = os.urandom(8_000_000)
     frame = open_download(visitor, kept(visitor, "x.bin", content))
@@ -85,6 +86,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_stopped(visitor: Visitor, c
     assert errors(visitor) == []
 
 
+@pytest.mark.long
 def test_a_download_that_is_cut_off_for_good_says_so_and_goes_on_when_asked(visitor: Visitor, cut: Cut) -> None:
     content = os.urandom(12_000_000)
     frame = open_download(visitor, kept(visitor, "x.bin", content))
@@ -104,6 +106,7 @@ def test_a_download_that_is_cut_off_for_good_says_so_and_goes_on_when_asked(visi
     assert all(cut.proxy.ranges)
 
 
+@pytest.mark.long
 def test_a_download_is_cancelled_and_taken_up_again(visitor: Visitor, cut: Cut) -> None:
     content = os.urandom(2_000_000)
     frame = open_download(visitor, kept(visitor, "x.bin", content))

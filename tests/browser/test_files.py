@@ -231,6 +231,7 @@ def test_files_that_the_page_does_not_take_are_refused_inside_and_the_page_hears
     assert [one for one in heard if one != "session-needed"] == ["state", "keeping", "tokens"]
 
 
+@pytest.mark.long
 def test_one_file_takes_the_place_of_another(visitor: Visitor) -> None:
     frame = open_upload(visitor, "<secure-upload></secure-upload>")
     choose(frame, ("one.txt", "text/plain", b"1"))
@@ -401,6 +402,7 @@ def test_a_hostile_name_is_shown_and_saved_harmlessly(visitor: Visitor) -> None:
     assert box["x"] + box["width"] < 1280
 
 
+@pytest.mark.long
 def test_a_missing_grant_is_said_and_passes(visitor: Visitor, world: World) -> None:
     token = world.application.keep("somebody else", PNG, filename="x.png")
     visitor.context.add_init_script(NOTE_ONCE)
@@ -441,7 +443,8 @@ def test_a_tab_that_comes_back_after_a_log_out_shows_no_file_any_more(visitor: V
     expect(frame.locator("img")).to_have_count(0)
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.long
 def test_axe_finds_nothing_in_any_state(visit: Callable[..., Visitor], world: World, scheme: str) -> None:
     visitor = visit(color_scheme=scheme)
     picture, text = kept(visitor, "x.png", PNG), kept(visitor, "notes.txt", b"notes")

@@ -113,6 +113,7 @@ def test_a_controlled_field_tells_tokens_and_the_form_sends_them(application: Ap
     assert application.visitor.console == []
 
 
+@pytest.mark.long
 def test_the_keyboard_is_enough_and_validity_is_told(application: Application) -> None:
     application.open()
     page = application.page
@@ -133,6 +134,7 @@ def test_the_keyboard_is_enough_and_validity_is_told(application: Application) -
     assert [one for one in told if one == ["focus"]] == [["focus"]] * 2
 
 
+@pytest.mark.long
 def test_what_the_page_does_not_take_over_does_not_stay(application: Application) -> None:
     token = application.visitor.keep(OTHER)
     application.world.application.call("/grant/set", sessionId=application.visitor.user, tokenId=token)
@@ -152,6 +154,7 @@ def test_what_the_page_does_not_take_over_does_not_stay(application: Application
     assert application.token_of("number") == ""
 
 
+@pytest.mark.long
 def test_an_uncontrolled_field_begins_with_its_token_and_goes_back_to_it(application: Application) -> None:
     token = application.visitor.keep("ada@example.com")
     application.world.application.call("/grant/set", sessionId=application.visitor.user, tokenId=token)
@@ -166,6 +169,7 @@ def test_an_uncontrolled_field_begins_with_its_token_and_goes_back_to_it(applica
     expect(application.free).to_have_value("ada@example.com")
 
 
+@pytest.mark.long
 def test_each_element_has_one_frame_however_often_it_comes_and_goes(application: Application) -> None:
     application.open()
     frames = "[...document.querySelectorAll('*')].filter((one) => one.localName.startsWith('secure-')).length"
@@ -191,6 +195,7 @@ def test_a_token_of_somebody_else_is_told_to_its_component(application: Applicat
     assert not [one for one in application.told if one[0] == "authentication"]
 
 
+@pytest.mark.long
 def test_nobody_is_told_to_the_page_once(application: Application) -> None:
     application.visitor.context.clear_cookies()
     token = "lunasec-2b58d9b2-83c1-4e9b-9692-b149112810c8"
@@ -218,7 +223,8 @@ def test_axe_finds_nothing(application: Application) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.parametrize("first", ["elements", pytest.param("react", marks=pytest.mark.long)])
+@pytest.mark.parametrize("first", ["elements", "react"])
+@pytest.mark.long
 def test_a_page_from_a_server_is_taken_over_as_it_is(application: Application, first: str) -> None:
     """The elements may become what they are before React comes, or after."""
     visitor = application.visitor

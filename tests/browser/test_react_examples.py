@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import Visitor, World
 
+pytestmark = pytest.mark.long
+
 SECRET = "078-05-1120"
 OTHER = "219-09-9999"
 
@@ -116,7 +118,6 @@ def test_nobody_is_logged_in(show: Callable[..., Shown], visitor: Visitor) -> No
     assert shown.page.evaluate("saved") == []
 
 
-@pytest.mark.long
 def test_a_text_area(show: Callable[..., Shown], visitor: Visitor) -> None:
     shown = show("from-lunadefend", "TextAreaExample", prefilled=granted(visitor, "one\ntwo"))
     expect(shown.field()).to_have_value("one\ntwo")
@@ -200,7 +201,6 @@ def test_download(show: Callable[..., Shown], visitor: Visitor) -> None:
     assert Path(download.value.path()).read_bytes() == b"a file"
 
 
-@pytest.mark.long
 def test_a_controlled_field(show: Callable[..., Shown], visitor: Visitor) -> None:
     shown = show("react", "Application")
     shown.field().fill(SECRET)
@@ -210,7 +210,7 @@ def test_a_controlled_field(show: Callable[..., Shown], visitor: Visitor) -> Non
     assert visitor.console == []
 
 
-@pytest.mark.parametrize("name", ["HookForm", pytest.param("FormikForm", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["HookForm", "FormikForm"])
 def test_libraries_of_forms(show: Callable[..., Shown], visitor: Visitor, name: str) -> None:
     shown = show("react", name, script=True)
     expect(shown.field()).to_be_visible()
@@ -227,7 +227,6 @@ def test_libraries_of_forms(show: Callable[..., Shown], visitor: Visitor, name: 
     assert visitor.console == []
 
 
-@pytest.mark.long
 def test_a_text_field_of_material_ui(show: Callable[..., Shown], visitor: Visitor) -> None:
     shown = show("react", "SecureTextField", script=True, id="ssn", label="Number", name="ssn", validator="ssn")
     shown.field().fill("000-00-0000")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_components import NOTE_ALL, SECRET, TOKEN, add_page
@@ -56,6 +57,7 @@ def test_a_lost_network_is_shown_and_all_goes_on_when_it_is_back(visitor: Visito
     expect(visitor.field).to_have_value(TYPED)
 
 
+@pytest.mark.long
 def test_a_value_that_could_not_be_shown_without_network_is_when_it_is_back(visitor: Visitor, world: World) -> None:
     visitor.keep(SECRET)
     visitor.go("/show")
@@ -135,6 +137,7 @@ def test_a_tab_that_comes_back_after_a_log_out_shows_nothing_any_more(visitor: V
     expect(typed).to_have_value(TYPED)
 
 
+@pytest.mark.long
 def test_a_tab_that_comes_back_keeps_what_it_shows(visitor: Visitor, world: World) -> None:
     visitor.context.add_init_script(NOTE_ALL)
     visitor.keep(SECRET)
@@ -175,6 +178,7 @@ def test_after_another_log_in_an_open_tab_shows_the_first_users_values_no_more(v
     expect(visitor.text).to_be_empty()
 
 
+@pytest.mark.long
 def test_a_session_is_asked_for_anew_once_at_most(visitor: Visitor, world: World) -> None:
     foreign = world.application.keep(world.new_user(), "somebody else's")
     visitor.keep(SECRET)
@@ -191,6 +195,7 @@ def test_a_session_is_asked_for_anew_once_at_most(visitor: Visitor, world: World
     assert sum("renew=true" in one for one in asked) == 1
 
 
+@pytest.mark.long
 def test_a_grant_that_is_given_later_is_found_by_trying_again(visitor: Visitor, world: World) -> None:
     token = visitor.keep(SECRET)
     world.application.call("/grant/revoke", sessionId=visitor.user, tokenId=token)
@@ -202,6 +207,7 @@ def test_a_grant_that_is_given_later_is_found_by_trying_again(visitor: Visitor, 
     expect(visitor.notice).to_be_hidden()
 
 
+@pytest.mark.long
 def test_a_page_names_the_provider_of_its_session(visitor: Visitor, world: World) -> None:
     token = world.second.keep(visitor.user, SECRET)
     body = f"<meta name='lunacore-provider' content='second'><secure-span token='{token}'></secure-span>"

@@ -57,6 +57,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     ("attributes", "kept"),
     [("SameSite=None; Secure", False), ("SameSite=Lax", False), ("SameSite=None; Secure; Partitioned", True)],
 )
+@pytest.mark.long
 def test_the_browser_of_these_tests_keeps_partitioned_cookies_of_third_parties_alone(
     visit: Callable[..., Visitor], blocking: Browser, apart: Apart, attributes: str, kept: bool
 ) -> None:
@@ -135,6 +136,7 @@ def test_the_probe_leaves_no_cookie(visitor: Visitor, world: World) -> None:
 
 
 @pytest.mark.parametrize(("framed", "works"), [("{tokenizer} {application}", True), ("{tokenizer}", False)])
+@pytest.mark.long
 def test_the_policy_that_the_guide_gives_a_page_is_enough_and_needed(
     visitor: Visitor, world: World, framed: str, works: bool
 ) -> None:

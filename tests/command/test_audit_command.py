@@ -83,6 +83,7 @@ class TestVerify:
         log.unlink()
         assert [one["problem"] for one in findings(written)] == ["chain_removed"] * 3
 
+    @pytest.mark.long
     def test_an_older_log_in_its_place(self, written: Lunacore) -> None:
         log = log_of(written)
         older = log.read_bytes()
@@ -132,6 +133,7 @@ class TestVerify:
         assert findings(written, "--partial", *named[:2]) == []
         assert findings(written, log.parent) == []
 
+    @pytest.mark.long
     def test_events_behind_what_syslog_puts_before_them(self, written: Lunacore) -> None:
         log = log_of(written)
         lines = [b"Nov 22 08:00:00 host lunacore[1]: " + line for line in log.read_bytes().splitlines(keepends=True)]
@@ -199,6 +201,7 @@ class TestSearch:
         printed = lunacore.ok("audit", "search", "--json", *arguments, given=given)
         return [json.loads(line) for line in printed.splitlines()]
 
+    @pytest.mark.long
     def test_by_token_reason_action_and_time(self, written: Lunacore) -> None:
         token = (written.directory / "token").read_bytes()
         found = self.search(written, "--token-file", "token")
@@ -267,6 +270,7 @@ class TestSearch:
     def test_mistakes(self, written: Lunacore, arguments: list[str]) -> None:
         assert written("audit", "search", *arguments).code == 2
 
+    @pytest.mark.long
     def test_export(self, written: Lunacore) -> None:
         written.put(b"three", "--reason", "=HYPERLINK(1)")
         assert written.ok("audit", "export", "-o", "all.jsonl") == b""
@@ -279,6 +283,7 @@ class TestSearch:
 
 
 class TestForget:
+    @pytest.mark.long
     def test_chains_whose_log_was_archived(self, written: Lunacore) -> None:
         log_of(written).unlink()
         assert written.ok("audit", "forget", "--before", "1h").startswith(b"0 chains")

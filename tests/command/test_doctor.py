@@ -173,11 +173,16 @@ AWS = PROXY | {"pem": "https://public-keys.auth.elb.eu-west-1.amazonaws.com/{kid
     ("provider", "hints"),
     [
         (PROXY | {"tenant": "other"}, ["the tenant 'other' has no application"]),
-        (PROXY | {"header": "X-Forwarded-User"}, ["X-Forwarded-User holds a name and no JWT"]),
         (AWS, ["have no aud", "are padded"]),
-        (AWS | {"signer": "arn:aws:x"}, ["are padded"]),
-        (AWS | {"signer": "arn:aws:x", "allow_padding": True}, []),
-        (PROXY, []),
+        *(
+            pytest.param(provider, hints, marks=pytest.mark.long)
+            for provider, hints in [
+                (PROXY | {"header": "X-Forwarded-User"}, ["X-Forwarded-User holds a name and no JWT"]),
+                (AWS | {"signer": "arn:aws:x"}, ["are padded"]),
+                (AWS | {"signer": "arn:aws:x", "allow_padding": True}, []),
+                (PROXY, []),
+            ]
+        ),
     ],
 )
 def test_hints_on_auth_proxies(lunacore: Lunacore, provider: dict[str, Any], hints: list[str]) -> None:

@@ -112,6 +112,7 @@ def test_receipts_in_a_file_are_verified(lunacore: Lunacore) -> None:
     assert "line 1: the signature does not hold" in ended.err
 
 
+@pytest.mark.long
 def test_receipts_are_verified_with_exported_keys_alone(lunacore: Lunacore, tmp_path: Path) -> None:
     receipt = lunacore("erase", "--tokens-from", "-", "--yes", given=put(lunacore, b"value").encode()).out
     keys = tmp_path / "audit-keys.json"
@@ -194,6 +195,7 @@ def test_one_bad_token_leaves_the_others_whole(lunacore: Lunacore) -> None:
     assert read(lunacore, token) is None
 
 
+@pytest.mark.long
 def test_a_record_that_was_to_be_swept_and_stays_is_no_finding(lunacore: Lunacore) -> None:
     """Its upload is verified at the very moment at which the sweep wants to give it up; nobody is told to erase it again."""
     clock = Clock(time.time() - 3600)

@@ -60,6 +60,7 @@ def last_event(lunacore: Lunacore, action: str) -> dict[str, object]:
 
 
 class TestReseal:
+    @pytest.mark.long
     def test_one_command_changes_the_key_provider(self, lunacore: Lunacore) -> None:
         token = lunacore.put(b"value")
         new = seal(new_key_file(lunacore, "new.key"))

@@ -163,6 +163,7 @@ def test_a_gateway_gets_its_key_in_time(lunacore: Lunacore) -> None:
     assert event["detail"]["activeFrom"] >= time.time() + 3500
 
 
+@pytest.mark.long
 def test_many_records_are_counted_when_that_is_asked_for(lunacore: Lunacore) -> None:
     lunacore.ok("keys", "init")
     fill(lunacore, 1001)
@@ -204,6 +205,7 @@ def test_a_rewrap_that_is_ended_in_the_middle_goes_on(lunacore: Lunacore, ending
     deployment.close()
 
 
+@pytest.mark.long
 def test_a_progress_bar_on_a_terminal(lunacore: Lunacore) -> None:
     lunacore.ok("keys", "init")
     fill(lunacore, 600, rotated=True)

@@ -200,6 +200,7 @@ def test_a_gateway_without_objects_is_refused_and_makes_none(lunacore: Lunacore,
     assert not (tmp_path / "gateway-data").exists()
 
 
+@pytest.mark.long
 def test_a_gateway_without_or_with_a_wrong_key_is_refused(lunacore: Lunacore) -> None:
     ended = lunacore("gateway")
     assert ended.code == 3

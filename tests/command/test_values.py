@@ -26,7 +26,14 @@ BINARY = bytes(range(256)) * 3
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"4111 1111 1111 1111", "Grüße, 世界\n".encode(), BINARY, os.urandom(5_000_000)], ids=len
+    "value",
+    [
+        b"",
+        "Grüße, 世界\n".encode(),
+        os.urandom(5_000_000),
+        *(pytest.param(value, marks=pytest.mark.long) for value in (b"4111 1111 1111 1111", BINARY)),
+    ],
+    ids=len,
 )
 def test_a_value_comes_back_through_pipes(lunacore: Lunacore, value: bytes) -> None:
     token = lunacore.put(value)

@@ -54,7 +54,7 @@ def hash_of(source: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("form", ["raw", "sealed-v1"])
+@pytest.mark.parametrize("form", [pytest.param("raw", marks=pytest.mark.long), "sealed-v1"])
 @pytest.mark.parametrize("size", [3_000_000, pytest.param(MEGABYTES_300, marks=pytest.mark.long)])
 def test_up_and_down_over_http(tmp_path: Path, form: str, size: int) -> None:
     with TokenizerServer(tmp_path) as server:

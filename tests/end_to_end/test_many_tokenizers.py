@@ -267,7 +267,9 @@ def test_postgresql_goes_and_comes_back(
     assert fleet.read(first, fleet.put(second, b"another")) == b"another"
 
 
-@pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.long), "paused"])
+@pytest.mark.parametrize(
+    "how", ["stopped", *(pytest.param(how, marks=pytest.mark.long) for how in ("killed", "paused"))]
+)
 def test_redis_goes_and_comes_back(
     fleet: Fleet, pair: tuple[TokenizerServer, TokenizerServer], redis_server: RedisServer, how: str
 ) -> None:

@@ -266,6 +266,7 @@ def test_objects_are_slow_and_others_do_not_wait(faulty_objects: tuple[Client, F
     assert data(verify()) == {"valid": True}
 
 
+@pytest.mark.long
 def test_an_upload_that_the_store_refuses_can_be_repeated(faulty_objects: tuple[Client, Faults]) -> None:
     client, faults = faulty_objects
     ticket = data(client.tokenize())

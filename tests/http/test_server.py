@@ -62,7 +62,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("value", [b"", b"1", VALUE, os.urandom(3_000_000)], ids=["empty", "byte", "text", "megabytes"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"1", id="byte", marks=pytest.mark.long),
+        pytest.param(VALUE, id="text", marks=pytest.mark.long),
+        pytest.param(os.urandom(3_000_000), id="megabytes"),
+    ],
+)
 @pytest.mark.parametrize("form", ["raw", "sealed-v1"])
 def test_a_value_from_hand_to_hand(server: TokenizerServer, form: str, value: bytes) -> None:
     writer, reader = server.user_of("writer"), server.user_of("reader")

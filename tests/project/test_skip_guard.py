@@ -53,7 +53,7 @@ def run(
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_every_unexpected_skip_fails_the_run(tmp_path: Path, workers: int) -> None:
     result = run(tmp_path, SKIPS | {"xfail": XFAIL}, workers=workers, variables=CI)
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout
@@ -64,7 +64,7 @@ def test_every_unexpected_skip_fails_the_run(tmp_path: Path, workers: int) -> No
     assert "xfail" not in listed.partition("Mend")[0]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_expected_skips_and_expected_failures_pass(tmp_path: Path, workers: int) -> None:
     result = run(tmp_path, SKIPS | {"xfail": XFAIL}, workers=workers, expected=REASON, variables=CI)
     assert result.returncode == pytest.ExitCode.OK, result.stdout
