@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 NODE_MODULES: Final = ROOT / ".tools" / "javascript" / "node_modules"
@@ -49,24 +53,40 @@ def bundled(entry: Path, *, react: int = 19, platform: str = "browser", producti
         *(f"--alias:{name}={path}" for name, path in aliases.items()),
         *([] if production else ["--jsx-dev"]),
     ]
-    built = subprocess.run(
-        [node, NODE_MODULES / "esbuild" / "bin" / "esbuild", entry, *options],
-        env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
-        cwd=NODE_MODULES.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert built.returncode == 0, built.stderr
-    assert not built.stderr, built.stderr
-    return built.stdout
+    esbuild = NODE_MODULES / "esbuild" / "bin" / "esbuild"
+    return _said([node, esbuild, entry, *options], NODE_MODULES.parent, NODE_PATH=str(NODE_MODULES))
+
+
+def built_by_vite(folder: Path, entry: str) -> str:
+    """One script out of a module of the folder, as the ``vite.config.js`` there says."""
+    node = require_node()
+    (folder / "node_modules").symlink_to(NODE_MODULES)
+    script = f"""
+import {{ build }} from "vite";
+const rollupOptions = {{ input: {json.dumps(entry)}, output: {{ entryFileNames: "built.js" }} }};
+await build({{ root: process.cwd(), logLevel: "warn", build: {{ outDir: "built", rollupOptions }} }});
+"""
+    (folder / "build.mjs").write_text(script, encoding="utf-8")
+    _said([node, folder / "build.mjs"], folder)
+    return (folder / "built" / "built.js").read_text(encoding="utf-8")
 
 
 def run_node(script: str, *arguments: str) -> str:
     """What a script writes to its standard output; it must write nothing to its standard error."""
+    return _said([require_node(), "-", *arguments], given=script)
+
+
+def _said(command: Sequence[str | Path], folder: Path | None = None, given: str = "", **environ: str) -> str:
+    """What a program writes to its standard output; it must write nothing to its standard error."""
     ran = subprocess.run(
-        [require_node(), "-", *arguments], input=script, capture_output=True, text=True, check=False, timeout=60
+        command,
+        input=given,
+        env={**os.environ, **environ},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert not ran.stderr, ran.stderr

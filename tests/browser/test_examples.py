@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.bundles import NODE_MODULES, SOURCES, bundled, require_node
+from tests.browser.bundles import NODE_MODULES, built_by_vite, require_node
 from tests.browser.examples import TOKEN, examples
 
 if TYPE_CHECKING:
@@ -188,18 +187,14 @@ def answering(visitor: Visitor, found: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def vue_page(world: World, tmp_path: Path) -> str:
-    """The single-file components of the guide, built."""
-    node = require_node()
-    found = serve(world, "vue")
-    for name, example in found.items():
-        if name.endswith(".vue"):
-            (tmp_path / name).write_text(example, encoding="utf-8")
-    subprocess.run([node, SOURCES / "compile-vue.mjs", tmp_path, NODE_MODULES], check=True, timeout=60)
-    entry = tmp_path / "main.js"
-    entry.write_text(
-        'import { createApp } from "vue"; import App from "./App.vue.js"; createApp(App).mount("#app");', "utf-8"
+    """The single-file components of the guide, built by Vite as the guide configures it."""
+    require_node()
+    for name, example in serve(world, "vue").items():
+        (tmp_path / name).write_text(example, encoding="utf-8")
+    (tmp_path / "main.js").write_text(
+        'import { createApp } from "vue"; import App from "./App.vue"; createApp(App).mount("#app");', "utf-8"
     )
-    world.application.scripts["/vue/main.js"] = bundled(entry)
+    world.application.scripts["/vue/main.js"] = built_by_vite(tmp_path, "main.js")
     body = '<div id="app"></div><script type="module" src="/vue/main.js"></script>'
     world.application.pages["/vue/app"] = world.application.page(body)
     return "/vue/app"
