@@ -314,7 +314,7 @@ class TestBeyondTheContract:
         assert store.get([record.name]) == [record]
 
     def test_a_server_that_does_not_answer(self, server: S3Server, closing: ExitStack) -> None:
-        store = store_of(server, closing, timeout="0.5")
+        store = store_of(server, closing, timeout="1")
         server.pause()
         try:
             with pytest.raises(StoreUnavailable, match=r"timeout=|connection"):
