@@ -482,6 +482,8 @@ def test_a_form_is_filled_in_and_sent_by_keyboard_alone(visitor: Visitor, world:
     keys.press("Shift+Tab")
     expect(visitor.field).to_be_focused()
     keys.press("Tab")
+    # A key that comes before the focus has arrived in a frame goes to the one that it leaves.
+    expect(visitor.inside(1).locator("input")).to_be_focused()
     keys.press("Tab")
     expect(visitor.page.get_by_role("button", name="Save")).to_be_focused()
     keys.press("Enter")
