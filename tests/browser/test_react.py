@@ -119,6 +119,7 @@ def test_the_keyboard_is_enough_and_validity_is_told(application: Application) -
     page = application.page
     expect(application.number).to_be_visible()
     page.get_by_role("button", name="Focus").click()
+    expect(application.number).to_be_focused()
     page.keyboard.type("000-00-0000")
     page.keyboard.press("Tab")
     application.wait_until_told("valid", False)
