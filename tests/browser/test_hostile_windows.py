@@ -294,7 +294,7 @@ def test_a_window_that_is_open_already_cannot_be_used_as_the_parent(visitor: Vis
     other = add_hostile(world)
     with visitor.page.expect_popup() as opened:
         visitor.page.evaluate("(path) => { window.opened = window.open(path) }", other)
-    opened.value.wait_for_load_state()
+    opened.value.wait_for_url(world.application.url + other)
     told = visitor.page.evaluate(
         """async () => {
           const frame = await opened.frameOf("/frame/hub");
