@@ -149,6 +149,13 @@ class Visitor:
         self.page.on("console", lambda message: self.console.append(message.text))
         self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
+    def errors(self, count: int = 0) -> list[str]:
+        """The names of the ``error`` events that the page noted as ``heard``, when so many have come: later than frames show why."""
+        names = "heard.filter((one) => one.startsWith('error')).map((one) => JSON.parse(one.slice(5)).name)"
+        self.page.wait_for_function(f"{names}.length >= {count}")
+        told: list[str] = self.page.evaluate(names)
+        return told
+
     def keep(self, value: str | bytes, **fileinfo: Any) -> str:
         """Have the application keep a value for this user; its token."""
         return self.world.application.keep(self.user, value, **fileinfo)

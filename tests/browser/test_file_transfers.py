@@ -19,7 +19,6 @@ from tests.browser.object_gateway import ObjectGateway
 from tests.browser.test_components import add_page
 from tests.browser.test_files import (
     choose,
-    errors,
     frame_of,
     grant,
     kept,
@@ -83,7 +82,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_stopped(visitor: Visitor, c
     starts = [int(one.removeprefix("bytes=").removesuffix("-") or 0) for one in cut.proxy.ranges]
     assert starts == sorted(starts)
     assert 0 == starts[0] < starts[2] < 6_000_000
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 @pytest.mark.long
@@ -99,7 +98,7 @@ def test_a_download_that_is_cut_off_for_good_says_so_and_goes_on_when_asked(visi
     frame.locator(".download").click()
     expect(frame.locator(".notice")).to_contain_text("Not available right now.")
     # What fails once bytes have come depends on how many there are.
-    assert errors(visitor) == []
+    assert visitor.errors() == []
     cut.proxy.heads.clear()
     cut.proxy.cut_down.clear()
     assert save(visitor, frame, ".notice button")[1] == content
@@ -119,7 +118,7 @@ def test_a_download_is_cancelled_and_taken_up_again(visitor: Visitor, cut: Cut) 
     expect(frame.locator(".download")).to_be_focused()
     visitor.page.unroute_all(behavior="ignoreErrors")
     assert save(visitor, frame)[1] == content
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def test_a_value_that_was_changed_in_the_store_is_not_saved(visitor: Visitor, cut: Cut) -> None:
@@ -142,7 +141,7 @@ def test_a_value_that_was_changed_in_the_store_is_not_saved(visitor: Visitor, cu
     frame.locator(".download").click()
     expect(frame.locator(".notice")).to_contain_text("The file is damaged.")
     assert saved == []
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 @pytest.mark.long
@@ -152,7 +151,7 @@ def test_an_upload_that_is_cut_off_is_sent_again_whole(visitor: Visitor, cut: Cu
     cut.proxy.cut_up[:] = [1_000_000, 1_000_000]
     choose(frame, ("x.bin", "", content))
     expect(frame.locator("li")).to_have_attribute("data-state", "failed")
-    assert errors(visitor) == ["storeUnavailable"]
+    assert visitor.errors(1) == ["storeUnavailable"]
     cut.proxy.cut_up.clear()
     frame.get_by_role("button", name="Try again: x.bin").click()
     assert opened(visitor, tokens_of(visitor, 1)[0]) == content

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import Frame, expect
 
 from tests.browser.test_components import add_page
-from tests.browser.test_files import NOTE_ONCE, PNG, errors, frame_of, kept, open_view
+from tests.browser.test_files import NOTE_ONCE, PNG, frame_of, kept, open_view
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visitor
@@ -91,13 +91,13 @@ def test_what_cannot_be_shown_is_said_inside_alone(visitor: Visitor) -> None:
     frames = open_views(visitor, "secure-viewer", *said)
     for frame, text in zip(frames, said.values(), strict=True):
         expect(frame.locator(".notice")).to_contain_text(text)
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def test_an_image_shows_pictures_alone(visitor: Visitor) -> None:
     for frame in open_views(visitor, "secure-image", b"a text", pdf_of("First")):
         expect(frame.locator(".notice")).to_contain_text("This kind of file is not shown here.")
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def pdf_of(*texts: str) -> bytes:
@@ -149,7 +149,7 @@ def test_a_pdf_is_drawn_page_by_page(visitor: Visitor) -> None:
     expect(drawn.locator("section").nth(9).locator("canvas")).to_have_count(1)
     expect(drawn.locator("section").nth(0).locator("canvas")).to_have_count(0)
     expect(frame.locator(".notice")).to_be_hidden()
-    assert errors(visitor) == []
+    assert visitor.errors() == []
     assert visitor.console == []
 
 

@@ -102,13 +102,6 @@ def messages(visitor: Visitor) -> list[dict[str, Any]]:
     return [json.loads(one) for one in visitor.page.evaluate("heard") if one.startswith("{")]
 
 
-def errors(visitor: Visitor) -> list[str]:
-    told: list[str] = visitor.page.evaluate(
-        "heard.filter((one) => one.startsWith('error')).map((one) => JSON.parse(one.slice(5)).name)"
-    )
-    return told
-
-
 def open_download(visitor: Visitor, token: str) -> Frame:
     visitor.context.add_init_script(NOTE_ONCE)
     visitor.go(add_page(visitor.world, f"<secure-download token='{token}'></secure-download>"))
@@ -260,7 +253,7 @@ def test_a_list_begins_with_tokens_and_goes_back_to_them(visitor: Visitor) -> No
     visitor.page.get_by_role("button", name="Send").click()
     visitor.page.wait_for_function("window.sent")
     assert visitor.page.evaluate("sent") == [["papers", tokens[0]]]
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 @pytest.mark.parametrize("attribute", ["disabled", "readonly"])
@@ -283,7 +276,7 @@ def test_what_failed_is_said_and_sent_again_with_a_new_ticket(visitor: Visitor, 
     row = frame.locator("li")
     expect(row).to_have_attribute("data-state", "failed")
     expect(row).to_contain_text("Not available right now.")
-    assert errors(visitor) == ["storeUnavailable"]
+    assert visitor.errors(1) == ["storeUnavailable"]
     assert tokens_of(visitor, 0) == []
     row.get_by_role("button", name="Try again: one.txt").click()
     (token,) = tokens_of(visitor, 1)
@@ -318,7 +311,7 @@ def test_an_upload_is_cancelled(visitor: Visitor) -> None:
     expect(frame.locator("li")).to_have_count(0)
     visitor.page.wait_for_function("!document.querySelector('secure-upload').matches(':state(busy)')")
     assert tokens_of(visitor, 0) == []
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def test_a_file_that_changed_on_disk_is_not_sent(visitor: Visitor, tmp_path: Path) -> None:
@@ -329,7 +322,7 @@ def test_a_file_that_changed_on_disk_is_not_sent(visitor: Visitor, tmp_path: Pat
         visitor.page.route("**/tokenize", lambda route: (path.write_bytes(b"after, and longer"), route.continue_()))
         frame.locator("input[type=file]").set_input_files(str(path))
     expect(frame.locator("li")).to_contain_text("The file changed or cannot be read.")
-    assert errors(visitor) == ["fileChanged"]
+    assert visitor.errors(1) == ["fileChanged"]
 
 
 def test_a_download_saves_the_file_under_its_name(visitor: Visitor) -> None:
@@ -412,7 +405,7 @@ def test_a_missing_grant_is_said_and_passes(visitor: Visitor, world: World) -> N
     expect(upload.locator("li")).to_contain_text("You have no access to this.")
     expect(download.locator(".notice")).to_contain_text("You have no access to this.")
     expect(image.locator(".notice")).to_contain_text("You have no access to this.")
-    assert errors(visitor) == ["grantMissing"] * 3
+    assert visitor.errors(3) == ["grantMissing"] * 3
     grant(visitor, token)
     upload.get_by_role("button", name="Try again").click()
     expect(upload.locator("li")).to_contain_text("x.png")
@@ -429,7 +422,7 @@ def test_an_ended_session_is_said_and_files_stay_in_the_list(visitor: Visitor, w
     world.application.call("/session/end", sessionId=visitor.user)
     choose(frame, ("two.txt", "text/plain", b"2"))
     expect(frame.locator("li").nth(1)).to_contain_text("You are signed out.")
-    assert errors(visitor) == ["sessionMissing"]
+    assert visitor.errors(1) == ["sessionMissing"]
     expect(frame.locator("li")).to_have_count(2)
 
 

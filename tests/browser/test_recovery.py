@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 TYPED = "typed, and not to be lost"
 
 
-def errors(visitor: Visitor) -> list[str]:
-    """The names of the ``error`` events so far."""
-    told: list[str] = visitor.page.evaluate(
-        "heard.filter((one) => one.startsWith('error')).map((one) => JSON.parse(one.slice(5)).name)"
-    )
-    return told
-
-
 def leave(visitor: Visitor) -> None:
     """Leave the field, so that what was typed is kept."""
     visitor.page.evaluate("document.body.tabIndex = 0; document.body.focus()")
@@ -50,7 +42,7 @@ def test_a_lost_network_is_shown_and_all_goes_on_when_it_is_back(visitor: Visito
     expect(visitor.notice).to_have_attribute("data-name", "network")
     expect(visitor.notice).to_contain_text("No connection.")
     expect(visitor.field).to_have_value(TYPED)
-    assert errors(visitor) == ["network"]
+    assert visitor.errors(1) == ["network"]
     visitor.context.set_offline(False)
     assert TOKEN.fullmatch(wait_for_token(visitor))
     expect(visitor.notice).to_be_hidden()
@@ -86,7 +78,7 @@ def test_a_submit_that_fails_says_so_once_and_can_be_tried_again(visitor: Visito
     visitor.context.set_offline(True)
     name = visitor.page.evaluate("document.querySelector('secure-input').settle().catch((error) => error.name)")
     assert name == "network"
-    assert errors(visitor) == ["network"] * 2  # one for the submit, one for what the test itself asked for
+    assert visitor.errors(2) == ["network"] * 2  # one for the submit, one for what the test itself asked for
     assert visitor.page.url.endswith("/edit")
     visitor.context.set_offline(False)
     visitor.page.get_by_role("button", name="Save").click()
@@ -99,7 +91,7 @@ def test_a_lost_cookie_is_replaced_without_a_word(visitor: Visitor) -> None:
     visitor.context.clear_cookies(name="access_token")
     leave(visitor)
     assert TOKEN.fullmatch(wait_for_token(visitor))
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def test_a_session_that_the_application_ended_is_shown_and_the_text_stays(visitor: Visitor, world: World) -> None:
@@ -109,7 +101,7 @@ def test_a_session_that_the_application_ended_is_shown_and_the_text_stays(visito
     expect(visitor.notice).to_have_attribute("data-name", "sessionMissing")
     expect(visitor.notice).to_contain_text("You are signed out.")
     expect(visitor.field).to_have_value(TYPED)
-    assert errors(visitor) == ["sessionMissing"]
+    assert visitor.errors(1) == ["sessionMissing"]
     # Another session is another: this page cannot go on with it, and says how one can.
     visitor.become(world.new_user())
     visitor.notice.get_by_role("button", name="Try again").click()
@@ -157,7 +149,7 @@ def test_a_tab_that_comes_back_keeps_what_it_shows(visitor: Visitor, world: Worl
     assert verified.value.ok
     visitor.page.evaluate("0")
     assert [one for one in asked if "/session/verify" not in one] == []
-    assert errors(visitor) == []
+    assert visitor.errors() == []
 
 
 def test_who_logs_in_after_another_gets_a_session_of_their_own(visitor: Visitor, world: World) -> None:

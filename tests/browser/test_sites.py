@@ -80,9 +80,7 @@ def test_on_another_site_everything_works_and_a_store_that_was_down_is_found_aga
     save.click()
     expect(visitor.notice).to_have_attribute("data-name", "storeUnavailable")
     expect(visitor.field).to_have_value(SECRET)
-    assert visitor.page.evaluate("heard.filter((one) => one.startsWith('error'))") == [
-        'error{"name":"storeUnavailable"}'
-    ]
+    assert visitor.errors(1) == ["storeUnavailable"]
     with apart.gateway:
         visitor.notice.get_by_role("button", name="Try again").click()
         visitor.page.wait_for_function("document.querySelector('secure-input').token")
@@ -111,7 +109,7 @@ def test_not_set_up_for_another_site_the_frame_says_what_to_configure(
     expect(visitor.notice).to_have_attribute("data-name", "crossSite")
     expect(visitor.notice).to_contain_text('sessions.cookie = "cross-site"')
     expect(visitor.notice.get_by_role("button")).to_be_hidden()
-    assert visitor.page.evaluate("heard.filter((one) => one.startsWith('error'))") == ['error{"name":"crossSite"}']
+    assert visitor.errors(1) == ["crossSite"]
     assert not any("/session/ensure" in one for one in asked)
 
 
@@ -124,7 +122,7 @@ def test_where_no_cookie_is_kept_the_frame_says_so(visit: Callable[..., Visitor]
     visitor.go(add_page(world, f"<secure-span token='{token}'></secure-span>"))
     expect(visitor.notice).to_have_attribute("data-name", "cookiesBlocked")
     expect(visitor.notice.get_by_role("button", name="Try again")).to_be_visible()
-    assert visitor.page.evaluate("heard.filter((one) => one.startsWith('error'))") == ['error{"name":"cookiesBlocked"}']
+    assert visitor.errors(1) == ["cookiesBlocked"]
 
 
 def test_the_probe_leaves_no_cookie(visitor: Visitor, world: World) -> None:
