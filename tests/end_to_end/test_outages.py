@@ -202,7 +202,7 @@ def faulty_objects(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         with faulty(s3.endpoint, faults.fault, refuse=faults.refuse, ca=s3.ca) as endpoint:
-            objects = url(s3, "plain", new_prefix(), endpoint=endpoint, timeout="2")
+            objects = url(s3, "plain", new_prefix(), endpoint=endpoint, timeout="1")
             with client_of(tmp_path_factory.mktemp("objects"), s3.ca, objects=objects) as client:
                 yield client, faults
 
@@ -355,7 +355,7 @@ def faulty_records(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactor
         environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         with faulty(seaweedfs.endpoint, faults.fault, refuse=faults.refuse) as endpoint:
-            records = url(seaweedfs, "plain", new_prefix(), endpoint=endpoint, timeout="2")
+            records = url(seaweedfs, "plain", new_prefix(), endpoint=endpoint, timeout="1")
             with client_of(tmp_path_factory.mktemp("records"), records=records) as client:
                 yield client, faults
 
