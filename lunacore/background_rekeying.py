@@ -15,7 +15,7 @@ from lunacore.errors import LunaCoreError
 from lunacore.identity import Call, operator
 from lunacore.outcomes import only
 from lunacore.records import RecordState
-from lunacore.rekeying import MAX_LEFTOVER, keyed_at, rekeyed_event
+from lunacore.rekeying import MAX_LEFTOVER, keyed_at
 
 if TYPE_CHECKING:
     from lunacore.lookup import Found, PresentedToken
@@ -106,7 +106,8 @@ class BackgroundRekeying:
         fingerprint = found.token.fingerprint
         self._audit.write([AuditEvent.of(call, Action.TOKEN_REKEY, now(), token=fingerprint, detail={"deep": False})])
         rekeyed = self._rekeyer.rekey(found)
-        self._audit.write([rekeyed_event(call, found.token, rekeyed, self._rekeyer.lookup.keyring, now())])
+        keyring = self._rekeyer.lookup.keyring
+        self._audit.write([rekeyed.event(call, Action.TOKEN_REKEY, found.token, keyring, now())])
 
     def _rest(self, token: PresentedToken) -> None:
         with self._lock:

@@ -16,6 +16,7 @@ from lunacore.audit import ALLOWED, Action, AuditEvent
 from lunacore.erasure import is_token
 from lunacore.errors import Conflict, IntegrityError, LunaCoreError, StoreUnavailable
 from lunacore.keyring import KeyPurpose
+from lunacore.lookup import changing
 from lunacore.records import MAX_LABEL_BYTES, RecordState
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class BulkEraser:
             if present is None:
                 return None
             record = present
-        raise Conflict("the token is being changed by others at this moment; try again")
+        raise changing()
 
     def _with_label(self, tenant: str, label: str) -> Iterator[Record]:
         """Under every lookup version, the oldest first: that is the way in which records move."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, field, frozen
 
 from lunacore.errors import Conflict, IntegrityError, StoreUnavailable
+from lunacore.lookup import changing
 from lunacore.records import OBJECT_NAME_BYTES, RecordState, RecordType
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Eraser:
             StoreUnavailable: the record store cannot be reached; erase again.
         """
         if not self._mark(opened):
-            raise Conflict("the token is being changed by others at this moment; try again")
+            raise changing()
         at = int(self.now())
         if self.finish(opened):
             return Erased(opened.record.name, at)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, field, frozen
 
 from lunacore import keys, records, tokens
+from lunacore.audit import AuditEvent
 from lunacore.errors import Conflict, StoreUnavailable, TokenNotFound, UnknownKeyVersion
 from lunacore.outcomes import attempt
 from lunacore.records import RecordState
@@ -19,6 +20,8 @@ from lunacore.records import RecordState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lunacore.audit import Action
+    from lunacore.identity import Call
     from lunacore.keyring_source import KeyringSource
     from lunacore.outcomes import Outcome
     from lunacore.records import Contents, OpenedRecord, OperatorFields, Record
@@ -77,6 +80,33 @@ class Found:
             tenant=token.tenant,
             lookup_version=token.lookup_version,
         )
+
+
+@frozen
+class Replaced:
+    """A record that was replaced for its token's sake: its name, and the revision that it has since."""
+
+    name: bytes
+    revision: int
+
+    def event(
+        self, call: Call, action: Action, token: PresentedToken, keyring: KeyringSource, now: float
+    ) -> AuditEvent:
+        """What the audit log is told when it is done, so that an older copy of the record can be told from this one."""
+        return AuditEvent.of(
+            call,
+            action,
+            now,
+            token=token.fingerprint,
+            record=keyring.record_fingerprints(self.name)[0],
+            revision=self.revision,
+            detail={**call.who, "done": True},
+        )
+
+
+def changing() -> Conflict:
+    """The error for who has tried often enough to change a record."""
+    return Conflict("the token is being changed by others at this moment; try again")
 
 
 @frozen
@@ -163,13 +193,15 @@ class Lookup:
         )
         return self.store.replace(opened.record, changed)
 
-    def label(self, found: Found, contents: Contents) -> Record | None:
+    def label(self, found: Found, contents: Contents) -> Replaced | None:
         """Compare-and-swap the labels of ``contents`` into the record; None where it was not the same any more.
 
         A re-keying that is under way is given up: what it has sealed lacks them.
         """
         labelled = self._sealed_anew(found, found.token, contents)
-        return labelled if self.store.replace(found.opened.record, labelled) else None
+        if not self.store.replace(found.opened.record, labelled):
+            return None
+        return Replaced(labelled.name, found.opened.header.revision + 1)
 
     def open(self, record: Record) -> OpenedRecord:
         """Open the outer layer of a record, as sweeper and eraser do, without any token."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, cast
 from attrs import evolve, field, frozen
 
 from lunacore import records
-from lunacore.audit import Action, AuditEvent
 from lunacore.erasure import stored_due
 from lunacore.errors import ConfigError, Conflict, IntegrityError, LunaCoreError, TokenNotFound
 from lunacore.keys import KEY_BYTES
+from lunacore.lookup import Replaced, changing
 from lunacore.outcomes import only
 from lunacore.records import OBJECT_NAME_BYTES, Placement, RecordState, ValueFormat
 from lunacore.segments import OpenedSegments, Purpose, SealingReader
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from lunacore.identity import Call
-    from lunacore.keyring_source import KeyringSource
     from lunacore.lookup import Found, Lookup, PresentedToken
     from lunacore.records import Contents, OperatorFields
     from lunacore.stores import ObjectStore, Stat
@@ -56,14 +54,6 @@ class _Step:
 
 
 @frozen
-class Rekeyed:
-    """A record whose object was re-keyed: its name, and the revision that it has since."""
-
-    name: bytes
-    revision: int
-
-
-@frozen
 class Rekeyer:
     """Re-keys objects; any number of processes may do it at once, beside rotation, sweep and erasure.
 
@@ -76,7 +66,7 @@ class Rekeyer:
     now: Callable[[], float] = field(repr=False)
     random: Callable[[int], bytes] = field(repr=False)
 
-    def rekey(self, found: Found, *, deep: bool = False) -> Rekeyed:
+    def rekey(self, found: Found, *, deep: bool = False) -> Replaced:
         """Give the object of a token another name and store key; with ``deep`` its value another value key too.
 
         Raises:
@@ -107,7 +97,7 @@ class Rekeyer:
             if self.lookup.change(found.opened, begun.fields, state=RecordState.STORED, due=stored_due(begun.fields)):
                 return begun
             found = only(self.lookup.find([found.token]))
-        raise _changing()
+        raise changing()
 
     def _next(self, found: Found, *, deep: bool) -> _Step:
         old = found.contents()
@@ -158,16 +148,16 @@ class Rekeyer:
             self._discard(step)
             raise IntegrityError("the copy has another size than the object; it was not re-keyed")
 
-    def _switch(self, step: _Step, stat: Stat) -> Rekeyed:
+    def _switch(self, step: _Step, stat: Stat) -> Replaced:
         for _ in range(_ATTEMPTS):
             found = self._find_again(step)
             fields = found.fields
             record = found.opened.record
             if fields.placement.object_name == step.target:
-                return Rekeyed(record.name, record.header.revision)
+                return Replaced(record.name, record.header.revision)
             if fields.following is None or fields.following.object_name != step.target:
                 self._discard(step)
-                raise _changing()
+                raise changing()
             switched = evolve(
                 fields,
                 placement=fields.following,
@@ -178,8 +168,8 @@ class Rekeyer:
                 etag=stat.etag,
             )
             if self.lookup.change(found.opened, switched, state=RecordState.STORED, due=stored_due(switched)):
-                return Rekeyed(record.name, record.header.revision + 1)
-        raise _changing()
+                return Replaced(record.name, record.header.revision + 1)
+        raise changing()
 
     def _find_again(self, step: _Step) -> Found:
         try:
@@ -192,28 +182,13 @@ class Rekeyer:
         """Why there is no object to copy: the token was erased, the object was re-keyed by another, or it is lost."""
         fields = self._find_again(step).fields
         if fields.placement.object_name != step.source:
-            return _changing()
+            return changing()
         return IntegrityError("the object of this token is not in the object store; restore it from a backup")
 
     def _discard(self, step: _Step) -> None:
         """Delete a copy that nothing will point to; what cannot be removed now is left to sweep or erasure."""
         with suppress(LunaCoreError):
             self.objects.delete([step.target])
-
-
-def rekeyed_event(
-    call: Call, token: PresentedToken, rekeyed: Rekeyed, keyring: KeyringSource, now: float
-) -> AuditEvent:
-    """What the audit log is told when it is done, so that an older copy of the record can be told from this one."""
-    return AuditEvent.of(
-        call,
-        Action.TOKEN_REKEY,
-        now,
-        token=token.fingerprint,
-        record=keyring.record_fingerprints(rekeyed.name)[0],
-        revision=rekeyed.revision,
-        detail={**call.who, "done": True},
-    )
 
 
 def keyed_at(fields: OperatorFields) -> int:
@@ -228,7 +203,3 @@ def _refuse_unready(found: Found) -> None:
         raise Conflict(
             "the object was re-keyed many times within a day; let the sweep remove what that left, then try again"
         )
-
-
-def _changing() -> Conflict:
-    return Conflict("the token is being changed by others at this moment; try again")

@@ -32,6 +32,7 @@ from lunacore.errors import (
 from lunacore.grants import GrantType
 from lunacore.identity import Role
 from lunacore.keys import KEY_BYTES
+from lunacore.lookup import changing
 from lunacore.outcomes import among, attempt, only, unrefused
 from lunacore.receipts import Erasure
 from lunacore.records import (
@@ -45,7 +46,7 @@ from lunacore.records import (
     RecordState,
     ValueFormat,
 )
-from lunacore.rekeying import keyed_at, rekeyed_event
+from lunacore.rekeying import keyed_at
 from lunacore.sessions import session_fingerprint
 from lunacore.tickets import Access, Ticket
 from lunacore.tokens import Token
@@ -596,7 +597,7 @@ class Tokenizer:
             if self.lookup.change(found.opened, confirmed, state=RecordState.STORED, due=confirmed.expires):
                 return True
             found = only(self.lookup.find([found.token]))
-        raise Conflict("the token is being changed by others at this moment; try again")
+        raise changing()
 
     def _erase(self, found: Outcome[Found]) -> Erased | None:
         for _ in range(_CHANGE_ATTEMPTS):
@@ -607,7 +608,7 @@ class Tokenizer:
             with suppress(Conflict):  # changed or moved since it was found: find it again
                 return evolve(self.eraser.erase(found.opened), token=found.token.fingerprint)
             found = self.lookup.find([found.token])[0]
-        raise Conflict("the token is being changed by others at this moment; try again")
+        raise changing()
 
     def _label(self, call: Call, found: Found, labels: Sequence[str]) -> None:
         for _ in range(_CHANGE_ATTEMPTS):
@@ -616,30 +617,18 @@ class Tokenizer:
             if together == contents.labels:
                 return
             _check_labels(together)
-            record = self.lookup.label(found, evolve(contents, labels=together))
-            if record is not None:
-                self.audit.write([self._labelled_event(call, found.token, record)])
+            labelled = self.lookup.label(found, evolve(contents, labels=together))
+            if labelled is not None:
+                self.audit.write([labelled.event(call, Action.TOKEN_LABEL, found.token, self.keyring, self.now())])
                 return
             found = only(self._find([found.token]))
-        raise Conflict("the token is being changed by others at this moment; try again")
-
-    def _labelled_event(self, call: Call, token: PresentedToken, record: Record) -> AuditEvent:
-        """What the audit log is told when it is done, so that an older copy of the record can be told from this one."""
-        return AuditEvent.of(
-            call,
-            Action.TOKEN_LABEL,
-            self.now(),
-            token=token.fingerprint,
-            record=self.keyring.record_fingerprints(record.name)[0],
-            revision=record.header.revision,
-            detail={**call.who, "done": True},
-        )
+        raise changing()
 
     def _rekey(self, call: Call, found: Found, older_than: int, deep: bool) -> bool:  # noqa: FBT001 - passed on by attempt
         if older_than and keyed_at(found.fields) + older_than > self.now():
             return False
         rekeyed = self.rekeyer.rekey(found, deep=deep)
-        self.audit.write([rekeyed_event(call, found.token, rekeyed, self.keyring, self.now())])
+        self.audit.write([rekeyed.event(call, Action.TOKEN_REKEY, found.token, self.keyring, self.now())])
         return True
 
     # The audit log

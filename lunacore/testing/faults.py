@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
 from attrs import field, frozen
 
-from lunacore.errors import StoreUnavailable
+from lunacore.errors import AuditUnavailable, StoreUnavailable
 from lunacore.stores import DirectTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lunacore.audit import AuditEvent
     from lunacore.records import Record
     from lunacore.stores import Entry, ExpiringStore, ObjectEntry, ObjectStore, RecordStore, SignedRequest, Stat
 
@@ -30,6 +31,18 @@ def unavailable() -> None:
         StoreUnavailable: always.
     """
     raise StoreUnavailable("injected fault")
+
+
+class FullAudit:
+    """An audit log that has no room left."""
+
+    def write(self, events: Sequence[AuditEvent]) -> NoReturn:  # noqa: ARG002 - it takes none
+        """Refuse them.
+
+        Raises:
+            AuditUnavailable: always.
+        """
+        raise AuditUnavailable("the disk is full")
 
 
 class Crash(BaseException):

@@ -31,6 +31,7 @@ from lunacore_http.command.proxy_hints import proxy_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from lunacore.config import Config, IdentitySettings
     from lunacore.diagnosis import Finding
@@ -108,7 +109,7 @@ class Checkup:
         part: Any = None
         with self._noting(store):
             part = step()
-        with closing(part) if hasattr(part, "close") else nullcontext():
+        with _closed_after(part):
             yield part
 
     @contextmanager
@@ -205,7 +206,7 @@ class Checkup:
         providers = self._opening.key_providers(create=False)
         with ExitStack() as undo:
             undo.callback(close_key_providers, providers)
-            undo.enter_context(closing(store) if hasattr(store, "close") else nullcontext())
+            undo.enter_context(_closed_after(store))
             for part in (store, *recipients.apart(providers)):
                 self._own_checks(part)
             source = KeyringSource(store, providers, now=self.now, reload_period=self.config.keys.reload_period)
@@ -292,7 +293,7 @@ class Checkup:
             "audit.copy", "make it writable: until then the audit log is vouched for in one place less"
         ):
             copy: Any = self._opening.audit_copy()
-            with closing(copy) if hasattr(copy, "close") else nullcontext():
+            with _closed_after(copy):
                 if isinstance(copy, Probe):
                     copy.probe()
             self.findings.append(ok("audit.copy", "can be written"))
@@ -327,6 +328,11 @@ class Checkup:
             found = "are fetched as they are needed" if provider.pem else "can be had"
             self.findings.append(ok(part, f"its public keys {found}"))
         self.findings += proxy_hints(provider, self.config)
+
+
+def _closed_after(part: object) -> AbstractContextManager[object]:
+    """A context at whose end the part is closed, if it is one that can be."""
+    return closing(part) if hasattr(part, "close") else nullcontext()
 
 
 def is_healthy(findings: list[Finding]) -> bool:

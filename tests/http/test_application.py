@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lunacore import errors
 from lunacore.errors import AuditUnavailable, IntegrityError, LunaCoreError, RateLimited, StoreUnavailable
+from lunacore.testing.faults import FullAudit
 from lunacore_http import metrics
 from lunacore_http.application import create_app
 from lunacore_http.errors import STATUS, refusal_of
@@ -449,14 +450,9 @@ def test_an_unexpected_error_tells_the_client_nothing(
     assert type(error).__name__ in caplog.text or "the record is damaged" in caplog.text
 
 
-class _FullAudit:
-    def write(self, events: Any) -> None:
-        raise AuditUnavailable("the disk is full; make room")
-
-
 def test_nothing_is_released_without_the_audit_log(tokenizer: Tokenizer) -> None:
     token = new_token(tokenizer)
-    deaf = evolve(tokenizer.services.tokenizer, audit=_FullAudit())
+    deaf = evolve(tokenizer.services.tokenizer, audit=FullAudit())
     client = falcon.testing.TestClient(create_app(evolve(tokenizer.services, tokenizer=deaf)))
     answer = client.simulate_post("/detokenize", json={"tokenId": token}, headers=tokenizer.user())
     assert refusal_in(answer)[:2] == (503, "storeUnavailable")
@@ -518,7 +514,7 @@ def test_answers_and_audit_events_are_counted(tokenizer: Tokenizer) -> None:
 
 def test_a_failing_audit_log_is_counted() -> None:
     registry = CollectorRegistry()
-    sink = metrics.CountedAudit(_FullAudit(), metrics.CallMetrics(registry))
+    sink = metrics.CountedAudit(FullAudit(), metrics.CallMetrics(registry))
     events: list[AuditEvent] = []
     with pytest.raises(AuditUnavailable):
         sink.write(events)

@@ -18,7 +18,7 @@ from lunacore.records import RecordState
 from lunacore.rewrapping import Rewrapper, Throttle
 from lunacore.stores import DirectTransfer
 from lunacore.testing.deployment import START, Clock, another_process, application, open_in_memory, stage_key, user
-from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
+from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, FullAudit, crash
 from lunacore.tickets import NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -197,14 +197,10 @@ class TestByLabel:
         assert told == ["allowed", "integrityError"]
 
     def test_is_written_to_the_audit_log_first(self, deployment: Deployment) -> None:
-        class Full:
-            def write(self, events: object) -> None:
-                raise StoreUnavailable("the disk is full")
-
         token = put(deployment, ALICE)
         record = deployment.tokenizer.lookup.present("default", tokens.parse(token)).keys.record_name
         with pytest.raises(StoreUnavailable):
-            erase(another_process(deployment, audit=Full()), ALICE)
+            erase(another_process(deployment, audit=FullAudit()), ALICE)
         assert is_readable(deployment, token)
         erase(deployment, ALICE)
         assert isinstance(deployment.audit, MemoryAudit)

@@ -16,7 +16,7 @@ from lunacore.records import Record, RecordState
 from lunacore.stores import DirectTransfer
 from lunacore.sweeping import Sweeper
 from lunacore.testing.deployment import START, Clock, another_process, failing_process, open_in_memory, user
-from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, crash
+from lunacore.testing.faults import Crash, FailingRecords, FailingTransfer, Fault, FaultPlan, FullAudit, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -147,13 +147,9 @@ class TestDelete:
         assert record_of(deployment, access) is None
 
     def test_nothing_is_erased_unless_the_audit_log_says_so(self, deployment: Deployment) -> None:
-        class Full:
-            def write(self, events: object) -> None:
-                raise StoreUnavailable("the disk is full")
-
         access = issue(deployment)
         with pytest.raises(StoreUnavailable):
-            another_process(deployment, audit=Full()).tokenizer.delete(CALL, [access.token])
+            another_process(deployment, audit=FullAudit()).tokenizer.delete(CALL, [access.token])
         assert is_readable(deployment, access)
 
 

@@ -19,7 +19,7 @@ from lunacore.records import FORMAT_VERSION, Record
 from lunacore.rewrapping import Rewrapper, Throttle
 from lunacore.session_cookies import SessionCookie, read, write
 from lunacore.testing.deployment import START, Clock, another_process, open_in_memory
-from lunacore.testing.faults import FailingRecords, Fault, FaultPlan
+from lunacore.testing.faults import FailingRecords, Fault, FaultPlan, FullAudit
 from lunacore.tickets import NewValue
 from lunacore_backends.keyproviders.local import KeyFile
 from lunacore_backends.keyring_files import MemoryKeyring
@@ -96,15 +96,11 @@ class TestStaging:
         assert seen == [("keys.rotate", "yearly", detail, before)]
 
     def test_what_cannot_be_audited_is_not_done(self, deployment: Deployment, clock: Clock) -> None:
-        class Full:
-            def write(self, written: Sequence[Any]) -> None:
-                raise AuditUnavailable("full")
-
         rotate(deployment, clock, KeyPurpose.ROOT)
         clock.advance(STAGING_PERIOD)
         rewrap(deployment)
         before = deployment.keyring_store.read()
-        silent = evolve(deployment.rotation, audit=Full())
+        silent = evolve(deployment.rotation, audit=FullAudit())
         for change in (lambda: silent.stage(CALL, KeyPurpose.AUDIT), lambda: silent.retire(CALL, KeyPurpose.ROOT, 1)):
             with pytest.raises(AuditUnavailable):
                 change()

@@ -14,7 +14,7 @@ from lunacore.keyring import KeyPurpose
 from lunacore.outcomes import only
 from lunacore.records import MAX_LABELS
 from lunacore.testing.deployment import START, Clock, another_process, application, open_in_memory, stage_key, user
-from lunacore.testing.faults import FailingRecords, Fault, FaultPlan
+from lunacore.testing.faults import FailingRecords, Fault, FaultPlan, FullAudit
 from lunacore.tickets import NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -155,13 +155,9 @@ class TestAudit:
         assert after.record == deployment.keyring.record_fingerprints(record.name)[0]
 
     def test_a_log_that_is_down_lets_nothing_happen(self, deployment: Deployment) -> None:
-        class Full:
-            def write(self, events: object) -> None:
-                raise AuditUnavailable("the disk is full")
-
         token = mint(deployment)
         with pytest.raises(AuditUnavailable):
-            label(another_process(deployment, audit=Full()), token, ALICE)
+            label(another_process(deployment, audit=FullAudit()), token, ALICE)
         assert labels_of(deployment, token) == ()
 
 

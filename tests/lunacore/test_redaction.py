@@ -34,7 +34,7 @@ PUBLIC: Final = {
     ("Swept", "name"),
     ("Erased", "name"),
     ("BulkErased", "name"),
-    ("Rekeyed", "name"),
+    ("Replaced", "name"),
     ("RedisSettings", "prefix"),
     ("Rewrapped", "name"),
     ("Record", "name"),

@@ -39,7 +39,7 @@ from lunacore.testing.deployment import (
     stage_key,
     user,
 )
-from lunacore.testing.faults import Crash, FailingObjects, FailingTransfer, Fault, FaultPlan, crash
+from lunacore.testing.faults import Crash, FailingObjects, FailingTransfer, Fault, FaultPlan, FullAudit, crash
 from lunacore.tickets import Access, NewValue
 from lunacore_backends.auditsinks.memory import MemoryAudit
 
@@ -213,13 +213,9 @@ class TestRekey:
             rekey(deployment, token)
 
     def test_says_so_in_the_audit_log_first(self, deployment: Deployment) -> None:
-        class Full:
-            def write(self, events: object) -> None:
-                raise StoreUnavailable("the disk is full")
-
         token = put(deployment)
         with pytest.raises(StoreUnavailable):
-            rekey(another_process(deployment, audit=Full()), token)
+            rekey(another_process(deployment, audit=FullAudit()), token)
         assert record_of(deployment, token).fields.placement.generation == 1
         rekey(deployment, token, deep=True)
         assert isinstance(deployment.audit, MemoryAudit)

@@ -26,7 +26,7 @@ from lunacore.identity import Call, Role, Session, operator
 from lunacore.outcomes import only
 from lunacore.records import ValueFormat
 from lunacore.testing.deployment import ISSUER, START, Clock, another_process, application, user
-from lunacore.testing.faults import FailingGrants, FailingObjects, FailingRecords, Fault, FaultPlan
+from lunacore.testing.faults import FailingGrants, FailingObjects, FailingRecords, Fault, FaultPlan, FullAudit
 from lunacore.tickets import NewValue, Ticket
 
 if TYPE_CHECKING:
@@ -135,14 +135,10 @@ class TestEveryCall:
     def test_releases_nothing_without_the_audit_log(
         self, deployment: Deployment, name: str, make: Callable[[Tokenizer, Call], object]
     ) -> None:
-        class Full:
-            def write(self, events: object) -> None:
-                raise AuditUnavailable("the disk is full")
-
         if name == "confirm":  # it releases nothing, and is a part of putting, which was written down
             return
         with pytest.raises(AuditUnavailable):
-            make(another_process(deployment, audit=Full()).tokenizer, Call(operator("default")))
+            make(another_process(deployment, audit=FullAudit()).tokenizer, Call(operator("default")))
 
 
 class TestTakingAway:
@@ -150,11 +146,7 @@ class TestTakingAway:
 
     @pytest.fixture
     def without_log(self, deployment: Deployment) -> Tokenizer:
-        class Full:
-            def write(self, events: object) -> None:
-                raise AuditUnavailable("the disk is full")
-
-        return another_process(deployment, audit=Full()).tokenizer
+        return another_process(deployment, audit=FullAudit()).tokenizer
 
     @pytest.mark.parametrize("of_all", [False, True], ids=["one", "all"])
     def test_a_revocation(self, deployment: Deployment, without_log: Tokenizer, *, of_all: bool) -> None:
