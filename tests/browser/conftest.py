@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define, field
-from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Frame,
+    Locator,
+    Page,
+    Playwright,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from lunacore.testing.servers import free_port
 from tests.browser.demo_application import HOST, DemoApplication
@@ -135,6 +145,20 @@ def hub(chromium: Browser, world: World) -> Iterator[Page]:
 
 
 @define
+class Held:
+    """Requests that are not answered before the test says so."""
+
+    page: Page
+    routes: list[Route] = field(factory=list)
+
+    def first(self) -> Route:
+        """The one that has waited longest, once there is one; it waits no more among these."""
+        while not self.routes:
+            self.page.evaluate("0")  # what Playwright has to tell comes with an answer
+        return self.routes.pop(0)
+
+
+@define
 class Visitor:
     """A user's browser with the application's cookie, and what it said in its console."""
 
@@ -148,6 +172,13 @@ class Visitor:
         """Note from now on what is written to the console."""
         self.page.on("console", lambda message: self.console.append(message.text))
         self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
+
+    def hold(self, url: str) -> Held:
+        """Let requests to such addresses wait from now on."""
+        held = Held(self.page)
+        # A function of its own: Playwright marks its handlers, which a method cannot be.
+        self.context.route(url, lambda route: held.routes.append(route))  # noqa: PLW0108 - as above
+        return held
 
     def errors(self, count: int = 0) -> list[str]:
         """The names of the ``error`` events that the page noted as ``heard``, when so many have come: later than frames show why."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
@@ -102,14 +102,11 @@ def test_an_empty_required_field_holds_the_form_back(visitor: Visitor, world: Wo
 
 def test_the_submit_waits_for_the_upload(visitor: Visitor, world: World) -> None:
     visitor.go("/form")
-    held: list[Any] = []
-    visitor.context.route(re.compile("/objects/"), lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers, which a built-in cannot be
+    held = visitor.hold("**/objects/**")
     visitor.field.fill(SECRET)
-    with visitor.page.expect_request(re.compile("/objects/")):
-        visitor.page.get_by_role("button", name="Save").click()
-    while not held:
-        visitor.page.evaluate("0")
-    (upload,) = held
+    visitor.page.get_by_role("button", name="Save").click()
+    upload = held.first()
+    assert held.routes == []
     assert visitor.page.url.endswith("/form")
     upload.continue_()
     visitor.page.wait_for_url("**/show")
@@ -180,11 +177,10 @@ def test_all_of_a_page_is_asked_for_at_once_and_one_failure_stays_alone(visitor:
 def test_values_are_asked_for_while_their_frames_still_load(visitor: Visitor, world: World) -> None:
     token = visitor.keep(SECRET)
     path = add_page(world, f"<secure-span token='{token}'></secure-span>")
-    held: list[Any] = []
-    visitor.context.route(re.compile("/frame/element"), lambda route: held.append(route))  # noqa: PLW0108 - as above
+    held = visitor.hold("**/frame/element*")
     with visitor.page.expect_request(re.compile("/detokenize")):
         visitor.page.goto(world.application.url + path, wait_until="commit")
-    (frame,) = held
+    (frame,) = held.routes
     frame.continue_()
     expect(visitor.text).to_have_text(SECRET)
 

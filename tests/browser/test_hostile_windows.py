@@ -118,15 +118,13 @@ def test_what_a_page_hears_and_how_often_depends_on_no_shown_value(visitor: Visi
 
 def test_no_message_marks_when_a_value_is_on_screen(visitor: Visitor, world: World) -> None:
     token = visitor.keep(SECRET)
-    held: list[Any] = []
-    visitor.context.route(re.compile("/objects/"), lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers, which a built-in cannot be
+    held = visitor.hold("**/objects/**")
     visitor.context.add_init_script(NOTE_ALL)
     visitor.go(add_page(world, f"<secure-span token='{token}'></secure-span>"))
-    while not held:
-        visitor.page.evaluate("0")
+    value = held.first()
     visitor.page.wait_for_function("heard.some((one) => one.includes('\"ready\"'))")
     before = visitor.page.evaluate("heard.length")
-    held[0].continue_()
+    value.continue_()
     expect(visitor.text).to_have_text(SECRET)
     assert visitor.page.evaluate("heard.length") == before
 

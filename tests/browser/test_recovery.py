@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
 from tests.browser.test_components import NOTE_ALL, SECRET, TOKEN, add_page
 
@@ -65,15 +65,12 @@ def test_a_value_that_could_not_be_shown_without_network_is_when_it_is_back(visi
 
 def test_a_submit_that_fails_says_so_once_and_can_be_tried_again(visitor: Visitor, world: World) -> None:
     typed_into_a_form(visitor)
-    held: list[Route] = []
-    visitor.context.route("**/tokenize", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers
+    held = visitor.hold("**/tokenize")
     # Leaving the field and the submit both ask for its token, and the first one is not answered before the second one has.
     visitor.page.get_by_role("button", name="Save").click()
-    while not held:
-        visitor.page.evaluate("0")
-    held.pop().abort("internetdisconnected")
+    held.first().abort("internetdisconnected")
     expect(visitor.notice).to_have_attribute("data-name", "network")
-    assert held == []
+    assert held.routes == []
     visitor.context.unroute("**/tokenize")
     visitor.context.set_offline(True)
     name = visitor.page.evaluate("document.querySelector('secure-input').settle().catch((error) => error.name)")
